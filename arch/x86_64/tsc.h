@@ -1,0 +1,24 @@
+/* The time-stamp counter, the one clock of the hypervisor. */
+#pragma once
+
+#include "lib/types.h"
+
+static __always_inline uint64_t tsc_now(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+/* Ticks per second, measured or told at start by tsc_init(); never 0 after it. */
+uint64_t tsc_hz(void);
+
+/*
+ * Finds the frequency: CPUID 0x15/0x16, else a hypervisor's CPUID 0x40000010, else measured against HPET, PM timer or PIT
+ * (the first that is there). Logs which one and the result. Needs ACPI tables parsed. Boot CPU, once.
+ */
+void tsc_init(void);
+
+/* Busy-waits; for device start-up only. Works only after tsc_init(). */
+void tsc_delay_us(unsigned us);

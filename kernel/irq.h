@@ -1,0 +1,32 @@
+/*
+ * Physical interrupts. They are taken in two places only, with interrupts otherwise off: when a guest exit
+ * reports one, and in the idle loop. Handlers run to completion on the CPU's main stack.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+/* Fixed vectors; the range between IRQ_FIRST and IRQ_LAST is given out by irq_alloc(). */
+#define IRQ_FIRST         0x30
+#define IRQ_LAST          0xdf
+#define IRQ_VECTOR_TIMER  0xe0
+#define IRQ_VECTOR_KICK   0xe1
+#define IRQ_VECTOR_ERROR  0xfe
+#define IRQ_VECTOR_SPURIOUS 0xff
+
+typedef void irq_handler(void *context);
+
+/* A free vector bound to handler, or -ENOSPC. */
+int irq_alloc(irq_handler *handler, void *context) __must_check;
+
+/* Binds one of the fixed vectors. */
+void irq_bind(unsigned vector, irq_handler *handler, void *context);
+
+/* From the interrupt entry: runs the handler, then acknowledges at the local APIC. An unbound vector is counted and logged once. */
+void irq_dispatch(unsigned vector);
+
+/*
+ * Routes an ISA IRQ (0-15, through the MADT's overrides) to a new vector on this CPU, unmasked.
+ * -ENODEV if no I/O APIC has that input, -ENOSPC without a free vector.
+ */
+int irq_connect_isa(unsigned isa_irq, irq_handler *handler, void *context) __must_check;

@@ -1,0 +1,37 @@
+/* The log: one ring of lines, echoed to the consoles as it is written. */
+#pragma once
+
+#include <stdarg.h>
+#include "lib/types.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/*
+ * Adds one line (no trailing newline in fmt) to the ring with the time since start, and sends it to each
+ * registered sink. Truncated at 256 bytes. Any context of the hypervisor may call it, also a crash report.
+ */
+void log_line(enum log_level level, const char *fmt, ...) __printf(2, 3);
+void log_line_v(enum log_level level, const char *fmt, va_list args) __printf(2, 0);
+
+#define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
+
+/*
+ * A place that shows the log: write() gets finished text, newline included, and must not call the log.
+ * A sink that is added later first gets everything that the ring still holds.
+ */
+struct log_sink {
+    const char *name;
+    void (*write)(struct log_sink *sink, const char *text, size_t length);
+    struct log_sink *next; /* log.c */
+};
+
+void log_add_sink(struct log_sink *sink);
+
+/* Lines above this level are kept out of the sinks; the ring keeps all. Default LOG_INFO. */
+void log_set_level(enum log_level level);
+
+/* Copies the newest text that fits in size bytes, oldest first; returns its length. */
+size_t log_copy(char *to, size_t size);

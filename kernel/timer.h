@@ -1,0 +1,48 @@
+/*
+ * One-shot timers in host TSC ticks. Each CPU has one queue, sorted by deadline; the CPU programs its
+ * hardware timer with timer_queue_next() before it enters a guest or halts, and calls timer_queue_run()
+ * when the interrupt comes. Compiles on the host. A queue is touched only by the CPU that owns it.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+#define TIMER_NEVER UINT64_MAX
+
+struct timer {
+    uint64_t deadline; /* host TSC; TIMER_NEVER while not armed */
+    struct timer_queue *queue;
+    struct timer *next, *prev;
+    void (*fire)(struct timer *timer);
+};
+
+struct timer_queue {
+    struct timer *first;
+    uint64_t next; /* deadline of `first`, TIMER_NEVER when empty; read on every guest entry */
+};
+
+void timer_queue_init(struct timer_queue *queue);
+void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(struct timer *));
+
+/* Arms, or moves an armed timer. A deadline in the past fires at the next timer_queue_run(). */
+void timer_arm(struct timer *timer, uint64_t deadline);
+
+/* Does nothing to a timer that is not armed. */
+void timer_cancel(struct timer *timer);
+
+static inline bool timer_armed(const struct timer *timer)
+{
+    return timer->deadline != TIMER_NEVER;
+}
+
+static inline uint64_t timer_queue_next(const struct timer_queue *queue)
+{
+    return queue->next;
+}
+
+/*
+ * Fires, in order of deadline, every timer whose deadline is at or before `now`. A fired timer is no longer
+ * armed when fire() is called and may arm itself again; one that re-arms itself at or before `now` waits
+ * for the next run, so that a run is bounded.
+ */
+void timer_queue_run(struct timer_queue *queue, uint64_t now);

@@ -1,0 +1,37 @@
+/*
+ * Guest memory: the one way from a guest physical address to bytes. Every access is checked here, so the
+ * callers (page walks, loaders, device models) need no checks of their own. Compiles on the host.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+#define GMEM_MAX_SLOTS 4
+#define GMEM_CHUNK     PAGE_2M /* RAM is found in chunks of this size, each contiguous in the host */
+
+struct gmem_slot {
+    gpa_t base;      /* multiple of 2 MiB */
+    uint64_t size;   /* bytes, multiple of 2 MiB */
+    uint8_t **chunk; /* size / GMEM_CHUNK host addresses */
+};
+
+struct gmem {
+    unsigned count;
+    struct gmem_slot slot[GMEM_MAX_SLOTS]; /* sorted by base, not overlapping */
+    gpa_t hole_base;                       /* inside slot 0: legacy video memory, not RAM */
+    uint64_t hole_size;
+};
+
+/* Total RAM in bytes, the hole included. */
+uint64_t gmem_size(const struct gmem *mem);
+
+/*
+ * Host address of `size` bytes at `at`, or NULL where they are not all RAM inside one chunk. size >= 1.
+ * The memory may change under the caller's eyes: read each value once.
+ */
+uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size);
+
+/* Copy across chunks. -EFAULT, with nothing copied, if any byte is not RAM. */
+int gmem_read(const struct gmem *mem, gpa_t at, void *to, size_t size) __must_check;
+int gmem_write(const struct gmem *mem, gpa_t at, const void *from, size_t size) __must_check;
+int gmem_fill(const struct gmem *mem, gpa_t at, uint8_t byte, uint64_t size) __must_check;

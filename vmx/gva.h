@@ -1,0 +1,30 @@
+/*
+ * From guest linear to guest physical addresses: the walk that the guest's own CPU would do, with the fault that
+ * it would raise. Formats: none (paging off), 32-bit two-level with PSE, PAE, 4-level. Compiles on the host.
+ * Source: AMD APM vol. 2, 5.2 to 5.6; Intel SDM vol. 3, 4.1 to 4.8.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "vmx/gmem.h"
+
+/* The registers that decide how a linear address is translated. */
+struct gva_mode {
+    uint64_t cr0, cr3, cr4, efer;
+    uint64_t pdpte[4]; /* PAE without long mode: the PDPTEs as the CPU holds them; used if use_pdpte */
+    bool use_pdpte;    /* false: read them from memory at CR3 */
+    uint8_t cpl;
+    bool rflags_ac;    /* for SMAP */
+};
+
+#define GVA_WRITE 0x1u /* the access writes */
+#define GVA_FETCH 0x2u /* it is an instruction fetch */
+#define GVA_IMPLICIT 0x4u /* supervisor access whatever the CPL (descriptor tables) */
+
+/*
+ * Translates one address for an access of the given kind (GVA_); sets accessed and dirty bits in guest memory as the CPU does
+ * (atomically). 0 with *out set; -EFAULT with *error_code set to the #PF error code (P, W/R, U/S, RSV, I/D); the caller
+ * raises #PF with CR2 = address. A page-table page outside RAM reads as zero, as on hardware reads of open bus are undefined.
+ */
+int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access, gpa_t *out,
+                  uint32_t *error_code) __must_check;

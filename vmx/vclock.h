@@ -1,0 +1,65 @@
+/*
+ * A guest's time: nanoseconds since the VM was started, and its TSC. Both stand still while the VM is
+ * paused. Device models know no other time, so that they can be saved, moved to another machine and
+ * tested with a clock that the test winds.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "arch/x86_64/tsc.h"
+#include "kernel/timer.h"
+
+struct vclock {
+    uint64_t origin;       /* host TSC at guest time 0; guest TSC = host TSC - origin */
+    uint64_t tsc_hz;       /* frequency of both TSCs */
+    uint64_t ns_per_tick;  /* 32.32 fixed point */
+    uint64_t ticks_per_ns; /* 32.32 fixed point */
+};
+
+/* Guest time 0 is now. tsc_hz: 1 MHz to 100 GHz. */
+void vclock_init(struct vclock *clock, uint64_t tsc_hz);
+
+static inline uint64_t vclock_tsc(const struct vclock *clock)
+{
+    return tsc_now() - clock->origin;
+}
+
+static inline uint64_t vclock_ns_of_tsc(const struct vclock *clock, uint64_t guest_tsc)
+{
+    return (uint64_t)(((unsigned __int128)guest_tsc * clock->ns_per_tick) >> 32);
+}
+
+/* Nanoseconds of guest time, never going backwards. */
+static inline uint64_t vclock_ns(const struct vclock *clock)
+{
+    return vclock_ns_of_tsc(clock, vclock_tsc(clock));
+}
+
+/* The guest TSC at which `ns` has surely been reached (rounded up); TIMER_NEVER when it is out of range. */
+uint64_t vclock_tsc_of_ns(const struct vclock *clock, uint64_t ns);
+
+/*
+ * A device's one-shot timer, in guest time. It never fires early. fire() gets the `device` pointer.
+ * Saved state holds the deadline in ns, never the timer itself.
+ */
+struct vtimer {
+    struct timer host;
+    const struct vclock *clock;
+    void (*fire)(void *device);
+    void *device;
+};
+
+void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_queue *queue,
+                 void (*fire)(void *device), void *device);
+void vtimer_arm(struct vtimer *timer, uint64_t deadline_ns);   /* guest ns */
+void vtimer_arm_tsc(struct vtimer *timer, uint64_t guest_tsc); /* guest TSC ticks */
+
+static inline void vtimer_cancel(struct vtimer *timer)
+{
+    timer_cancel(&timer->host);
+}
+
+static inline bool vtimer_armed(const struct vtimer *timer)
+{
+    return timer_armed(&timer->host);
+}
