@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memmove(void *to, const void *from, size_t size);
@@ -12,3 +13,14 @@ size_t strnlen(const char *s, size_t max);
 int strcmp(const char *a, const char *b);
 int strncmp(const char *a, const char *b, size_t max);
 char *strchr(const char *s, int c);
+
+/*
+ * A freestanding build knows these as ordinary functions only. Named as builtins, small copies of constant
+ * size are expanded in place; all others become the calls above.
+ */
+#if !__STDC_HOSTED__
+#define memcpy(to, from, size)  __builtin_memcpy(to, from, size)
+#define memmove(to, from, size) __builtin_memmove(to, from, size)
+#define memset(to, byte, size)  __builtin_memset(to, byte, size)
+#define memcmp(a, b, size)      __builtin_memcmp(a, b, size)
+#endif
