@@ -34,10 +34,11 @@ struct frame_range {
 };
 
 /*
- * Sets the allocator up over `usable` (sorted, not overlapping), with `reserved` ranges (any order, may overlap, may lie
- * outside) taken out. `pointer` gives the address of physical memory: the direct map, or a test's buffer.
- * Its records take 4 bytes per frame, cut from the usable ranges themselves. -ENOMEM if they do not fit,
- * -EINVAL on unsorted or misaligned input.
+ * Sets the allocator up over `usable` (sorted, not overlapping), with `reserved` ranges (any order, may
+ * overlap, may lie outside) taken out; where they overlap, the first one names the owner. Frame 0 is never
+ * given. `pointer` gives the address of physical memory: the direct map, or a test's buffer. Its records take
+ * 4 bytes per frame, cut from the usable ranges themselves. -ENOMEM if they do not fit, -EINVAL on unsorted
+ * or misaligned input. Called once, by the first CPU; all other functions may be called by any CPU.
  */
 struct frame_setup {
     const struct frame_range *usable;
@@ -56,10 +57,12 @@ hpa_t frames_alloc(unsigned order, unsigned owner);
 /* The block must have been given by frames_alloc() with this order and owner (checked: panics if not). */
 void frames_free(hpa_t block, unsigned order, unsigned owner);
 
-unsigned frames_owner(hpa_t frame);             /* FRAME_RESERVED for what is not RAM */
-uint64_t frames_count(unsigned owner);          /* frames that bear this owner; O(1) for owners below FRAME_VM + FRAME_MAX_VMS */
-uint64_t frames_total(void);                    /* frames of usable RAM */
-uint64_t frames_free_blocks(unsigned order);    /* blocks of at least this order, as counted in that order */
+unsigned frames_owner(hpa_t frame); /* FRAME_RESERVED for what is not RAM */
+unsigned frames_order(hpa_t frame); /* order of the block that the frame is in; 0 for what is not RAM */
+uint64_t frames_count(
+    unsigned owner);         /* frames that bear this owner; O(1) for owners below FRAME_VM + FRAME_MAX_VMS */
+uint64_t frames_total(void); /* frames of usable RAM */
+uint64_t frames_free_blocks(unsigned order); /* blocks of at least this order, as counted in that order */
 
 /* Recounts every frame and free list; 0, or -EFAULT after logging each contradiction (at most 8). */
 int frames_audit(void) __must_check;

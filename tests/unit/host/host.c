@@ -5,9 +5,11 @@
 #include "tests/unit/host/host.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
+#include "arch/x86_64/paging.h"
 #include "arch/x86_64/tsc.h"
 
 uint64_t host_tsc;
+uint8_t *host_memory;
 char host_log_last[256];
 unsigned host_log_count;
 bool host_log_quiet;
