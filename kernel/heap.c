@@ -22,8 +22,7 @@ struct slab {
     struct slab *next; /* in the list of slabs with room; not in it when full */
     struct slab *prev;
     uint64_t taken[4]; /* one bit per object */
-    uint64_t reserved;
-};
+} __aligned(64);
 
 #define SLAB_ROOM (PAGE_SIZE - sizeof(struct slab))
 
@@ -93,7 +92,6 @@ static void *small_alloc(size_t size)
 {
     unsigned class = class_of(size), word = 0, index;
     struct slab *slab = with_room[class] ? with_room[class] : slab_create(class);
-    void *at;
 
     if (!slab)
         return NULL;
@@ -104,8 +102,7 @@ static void *small_alloc(size_t size)
     if (++slab->used == class_objects(class))
         list_remove(slab);
     used += class_size(class);
-    at = (uint8_t *)slab + sizeof(*slab) + index * class_size(class);
-    return memset(at, 0, class_size(class));
+    return (uint8_t *)slab + sizeof(*slab) + index * class_size(class);
 }
 
 static void small_free(void *at)
@@ -143,7 +140,7 @@ static void *large_alloc(size_t size)
     if (!block.raw)
         return NULL;
     used += PAGE_SIZE << order;
-    return memset(phys_to_virt(block), 0, PAGE_SIZE << order);
+    return phys_to_virt(block);
 }
 
 static void large_free(void *at)
@@ -166,7 +163,7 @@ void *heap_alloc(size_t size)
     lock_take(&lock);
     at = size <= SMALL_MAX ? small_alloc(size) : large_alloc(size);
     lock_release(&lock);
-    return at;
+    return at ? memset(at, 0, size) : NULL;
 }
 
 void heap_free(void *at)
