@@ -158,6 +158,16 @@ static void add_probe(uint64_t address)
     probe[probes++] = (struct probe){ .address = address & 0xffffffffffff };
 }
 
+/* Tables that hold nothing are given back, also when memory ran out halfway. */
+static void check_no_empty_table(uint64_t root)
+{
+    static const uint64_t empty[512];
+
+    for (unsigned i = 0; i < MAX_TABLES; i++)
+        if (in_use[i] && TABLE_BASE + i * PAGE_SIZE != root)
+            assert_memory_not_equal(table[i], empty, PAGE_SIZE);
+}
+
 enum kind { MAP, UNMAP, PROTECT };
 
 /* Runs an operation, with what every probe must become. After a failure each probe may be old or new. */
@@ -184,6 +194,7 @@ static int run(struct ptab *tab, enum kind kind, uint64_t address, uint64_t targ
                             : ptab_protect(tab, address, size, flags);
     check_probes();
     assert_int_equal(tab->tables, live);
+    check_no_empty_table(tab->root.raw);
     for (unsigned i = 0; i < probes; i++) {
         struct translation now = walk(tab->root.raw, probe[i].address);
         struct ptab_mapping found;
