@@ -20,7 +20,7 @@ struct frame_record {
     uint8_t is_head;
 };
 
-_Static_assert(sizeof(struct frame_record) == 4, "frames.h promises 4 bytes per frame");
+static_assert(sizeof(struct frame_record) == 4, "frames.h promises 4 bytes per frame");
 
 /* A range of RAM in frame numbers; its records start at records[index]. */
 struct ram_range {

@@ -26,9 +26,9 @@ struct slab {
 
 #define SLAB_ROOM (PAGE_SIZE - sizeof(struct slab))
 
-_Static_assert(sizeof(struct slab) == 64, "objects are aligned to 16 bytes");
-_Static_assert(SLAB_ROOM >> SMALL_SHIFT <= 256, "taken[] has a bit for each of the smallest objects");
-_Static_assert(SMALL_MAX == 1 << (SMALL_SHIFT + CLASSES - 1), "the last class");
+static_assert(sizeof(struct slab) == 64, "objects are aligned to 16 bytes");
+static_assert(SLAB_ROOM >> SMALL_SHIFT <= 256, "taken[] has a bit for each of the smallest objects");
+static_assert(SMALL_MAX == 1 << (SMALL_SHIFT + CLASSES - 1), "the last class");
 
 /* Protects the slabs and the counter. Rank: before the frames' lock. */
 static struct lock lock;

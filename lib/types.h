@@ -51,12 +51,14 @@ static inline gva_t gva(uint64_t raw)
 #define ARRAY_SIZE(a)      (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
 
+#undef static_assert
 #undef __must_check
 #undef __packed
 #undef __aligned
 #undef __printf
 #undef __cold
 #undef __always_inline
+#define static_assert _Static_assert
 #define __must_check __attribute__((warn_unused_result))
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
 #define __packed     __attribute__((packed))
