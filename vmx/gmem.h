@@ -18,7 +18,7 @@ struct gmem_slot {
 struct gmem {
     unsigned count;
     struct gmem_slot slot[GMEM_MAX_SLOTS]; /* sorted by base, not overlapping */
-    gpa_t hole_base;                       /* inside slot 0: legacy video memory, not RAM */
+    gpa_t hole_base;                       /* inside slot 0: legacy video memory, not RAM; both 0: none */
     uint64_t hole_size;
 };
 
@@ -27,7 +27,8 @@ uint64_t gmem_size(const struct gmem *mem);
 
 /*
  * Host address of `size` bytes at `at`, or NULL where they are not all RAM inside one chunk. size >= 1.
- * The memory may change under the caller's eyes: read each value once.
+ * Callers on any CPU; slots do not change while the VM runs. The memory may change under the caller's eyes:
+ * read each value once.
  */
 uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size);
 

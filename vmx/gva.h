@@ -1,12 +1,18 @@
 /*
- * From guest linear to guest physical addresses: the walk that the guest's own CPU would do, with the fault that
- * it would raise. Formats: none (paging off), 32-bit two-level with PSE, PAE, 4-level. Compiles on the host.
- * Source: AMD APM vol. 2, 5.2 to 5.6; Intel SDM vol. 3, 4.1 to 4.8.
+ * From guest linear to guest physical addresses: the walk that the guest's own CPU would do, with the fault
+ * that it would raise. Formats: none (paging off), 32-bit two-level with PSE, PAE, 4-level. Compiles on the
+ * host. Source: AMD APM vol. 2, 5.2 to 5.6; Intel SDM vol. 3, 4.1 to 4.8.
  */
 #pragma once
 
 #include "lib/types.h"
 #include "vmx/gmem.h"
+
+/*
+ * Address bits that an entry may use; those above are reserved. The architecture's limit, not this CPU's: a
+ * walk here mostly repeats one that the CPU has just done, and must never be the stricter of the two.
+ */
+#define GVA_MAXPHYADDR 52
 
 /* The registers that decide how a linear address is translated. */
 struct gva_mode {
@@ -14,17 +20,20 @@ struct gva_mode {
     uint64_t pdpte[4]; /* PAE without long mode: the PDPTEs as the CPU holds them; used if use_pdpte */
     bool use_pdpte;    /* false: read them from memory at CR3 */
     uint8_t cpl;
-    bool rflags_ac;    /* for SMAP */
+    bool rflags_ac; /* for SMAP */
 };
 
-#define GVA_WRITE 0x1u /* the access writes */
-#define GVA_FETCH 0x2u /* it is an instruction fetch */
+#define GVA_WRITE    0x1u /* the access writes */
+#define GVA_FETCH    0x2u /* it is an instruction fetch */
 #define GVA_IMPLICIT 0x4u /* supervisor access whatever the CPL (descriptor tables) */
 
 /*
- * Translates one address for an access of the given kind (GVA_); sets accessed and dirty bits in guest memory as the CPU does
- * (atomically). 0 with *out set; -EFAULT with *error_code set to the #PF error code (P, W/R, U/S, RSV, I/D); the caller
- * raises #PF with CR2 = address. A page-table page outside RAM reads as zero, as on hardware reads of open bus are undefined.
+ * Translates one address for an access of the given kind (GVA_); sets accessed and dirty bits in guest memory
+ * as the CPU does (atomically). 0 with *out set; -EFAULT with *error_code set to the #PF error code (P, W/R,
+ * U/S, RSV, I/D); the caller raises #PF with CR2 = address. A faulting access sets no bits. A page-table page
+ * outside RAM reads as zero: what hardware reads from an open bus is undefined. Canonical form is the
+ * caller's concern; outside long mode the address is cut to 32 bits. Not modelled, as CPUID does not offer
+ * them: 57-bit addresses, protection keys, shadow stacks. 1 GiB pages always are.
  */
-int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access, gpa_t *out,
-                  uint32_t *error_code) __must_check;
+int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
+                  gpa_t *out, uint32_t *error_code) __must_check;

@@ -1,0 +1,105 @@
+/* Guest memory: slots of RAM in chunks of 2 MiB. */
+#include "lib/errno.h"
+#include "lib/string.h"
+#include "vmx/gmem.h"
+
+uint64_t gmem_size(const struct gmem *mem)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < mem->count; i++)
+        total += mem->slot[i].size;
+    return total;
+}
+
+/* True if [at, at + size) touches the hole. No sum here can wrap in a way that hides an overlap: size <=
+ * GMEM_CHUNK. */
+static bool in_hole(const struct gmem *mem, gpa_t at, size_t size)
+{
+    return at.raw + size - 1 - mem->hole_base.raw < mem->hole_size + size - 1;
+}
+
+uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size)
+{
+    uint64_t in_chunk = at.raw % GMEM_CHUNK;
+
+    if (unlikely(size > GMEM_CHUNK - in_chunk) || unlikely(in_hole(mem, at, size)))
+        return NULL;
+    for (unsigned i = 0; i < mem->count; i++) {
+        const struct gmem_slot *slot = &mem->slot[i];
+        uint64_t offset = at.raw - slot->base.raw;
+
+        /* Slots are whole chunks, so a range inside one chunk that starts in the slot ends in it. */
+        if (likely(offset < slot->size))
+            return slot->chunk[offset / GMEM_CHUNK] + in_chunk;
+    }
+    return NULL;
+}
+
+/* The part of [at, at + size) that lies in the chunk of `at`. */
+static size_t piece(gpa_t at, uint64_t size)
+{
+    return (size_t)min_u64(size, GMEM_CHUNK - at.raw % GMEM_CHUNK);
+}
+
+/* Asked of the whole range before the first byte is copied, so that a failed access changes nothing. */
+static bool all_ram(const struct gmem *mem, gpa_t at, uint64_t size)
+{
+    while (size != 0) {
+        size_t part = piece(at, size);
+
+        if (!gmem_ptr(mem, at, part))
+            return false;
+        at.raw += part;
+        size -= part;
+    }
+    return true;
+}
+
+int gmem_read(const struct gmem *mem, gpa_t at, void *to, size_t size)
+{
+    uint8_t *out = to;
+
+    if (!all_ram(mem, at, size))
+        return -EFAULT;
+    while (size != 0) {
+        size_t part = piece(at, size);
+
+        memcpy(out, gmem_ptr(mem, at, part), part);
+        at.raw += part;
+        out += part;
+        size -= part;
+    }
+    return 0;
+}
+
+int gmem_write(const struct gmem *mem, gpa_t at, const void *from, size_t size)
+{
+    const uint8_t *in = from;
+
+    if (!all_ram(mem, at, size))
+        return -EFAULT;
+    while (size != 0) {
+        size_t part = piece(at, size);
+
+        memcpy(gmem_ptr(mem, at, part), in, part);
+        at.raw += part;
+        in += part;
+        size -= part;
+    }
+    return 0;
+}
+
+int gmem_fill(const struct gmem *mem, gpa_t at, uint8_t byte, uint64_t size)
+{
+    if (!all_ram(mem, at, size))
+        return -EFAULT;
+    while (size != 0) {
+        size_t part = piece(at, size);
+
+        memset(gmem_ptr(mem, at, part), byte, part);
+        at.raw += part;
+        size -= part;
+    }
+    return 0;
+}
