@@ -17,64 +17,19 @@ enum gpr { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RD
 
 enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_COUNT };
 
+/* clang-format off */
 enum insn_op {
-    OP_MOV,
-    OP_MOVZX,
-    OP_MOVSX,
-    OP_STOS,
-    OP_MOVS,
-    OP_LODS,
-    OP_CMPS,
-    OP_SCAS,
-    OP_ADD,
-    OP_OR,
-    OP_ADC,
-    OP_SBB,
-    OP_AND,
-    OP_SUB,
-    OP_XOR,
-    OP_CMP,
-    OP_TEST,
-    OP_BT,
-    OP_BTS,
-    OP_BTR,
-    OP_BTC,
-    OP_XCHG,
-    OP_CMPXCHG,
-    OP_XADD,
-    OP_INC,
-    OP_DEC,
-    OP_NOT,
-    OP_NEG,
-    OP_PUSH,
-    OP_POP,
-    /* Recognised for their length only, never executed by emulate(): */
-    OP_CPUID,
-    OP_RDMSR,
-    OP_WRMSR,
-    OP_HLT,
-    OP_VMMCALL,
-    OP_VMCALL,
-    OP_IN,
-    OP_OUT,
-    OP_INS,
-    OP_OUTS,
-    OP_RDTSC,
-    OP_RDTSCP,
-    OP_INVD,
-    OP_WBINVD,
-    OP_XSETBV,
-    OP_MOV_CR,
-    OP_MOV_DR,
-    OP_PAUSE,
-    OP_MONITOR,
-    OP_MWAIT,
-    OP_INVLPG,
-    OP_CLTS,
-    OP_LMSW,
-    OP_RDPMC,
-    OP_OTHER,
+    OP_MOV, OP_MOVZX, OP_MOVSX,
+    OP_STOS, OP_MOVS, OP_LODS, OP_CMPS, OP_SCAS,
+    OP_ADD, OP_OR, OP_ADC, OP_SBB, OP_AND, OP_SUB, OP_XOR, OP_CMP, OP_TEST,
+    OP_BT, OP_BTS, OP_BTR, OP_BTC, OP_XCHG, OP_CMPXCHG, OP_XADD, OP_INC, OP_DEC, OP_NOT, OP_NEG,
+    OP_PUSH, OP_POP,
+    /* Recognised for their length and operands only, never executed by emulate(): */
+    OP_CPUID, OP_RDMSR, OP_WRMSR, OP_HLT, OP_VMMCALL, OP_VMCALL, OP_IN, OP_OUT, OP_INS, OP_OUTS,
+    OP_RDTSC, OP_RDTSCP, OP_INVD, OP_WBINVD, OP_XSETBV, OP_MOV_CR, OP_MOV_DR, OP_PAUSE, OP_MONITOR, OP_MWAIT,
+    OP_INVLPG, OP_CLTS, OP_LMSW, OP_RDPMC, OP_OTHER,
 };
+/* clang-format on */
 
 /* Where an operand is. */
 enum operand_kind {
@@ -93,9 +48,10 @@ struct operand {
 };
 
 struct insn {
-    uint8_t length;                     /* bytes, prefixes included */
-    uint8_t op;                         /* enum insn_op */
-    uint8_t operand_size, address_size; /* bytes, in effect */
+    uint8_t length; /* bytes, prefixes included */
+    uint8_t op;     /* enum insn_op */
+    uint8_t operand_size;
+    uint8_t address_size; /* bytes, in effect */
     bool lock, rep, repne;
     /*
      * Destination and source. A comparison compares `to` with `from`; PUSH has only `from`, POP and other
@@ -110,8 +66,7 @@ struct insn {
     uint8_t scale;      /* 1, 2, 4, 8 */
     bool rip_relative;  /* ... + the address of the next instruction */
     int64_t displacement;
-    uint64_t
-        immediate; /* sign-extended to the operand's size as the manual says, then zero-extended to 64 bits */
+    uint64_t immediate; /* sign-extended to the operand's size, then zero-extended to 64 bits */
 };
 
 /*

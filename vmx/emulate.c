@@ -68,6 +68,13 @@ static bool only_reads(enum insn_op op)
     return op == OP_CMP || op == OP_TEST || op == OP_BT;
 }
 
+/* A CMPXCHG that finds another value: in memory the CPU writes the old one back, in a register it does not.
+ */
+static bool mismatch(const struct insn *insn, uint64_t rflags)
+{
+    return insn->op == OP_CMPXCHG && !(rflags & RFLAGS_ZF);
+}
+
 static bool is_bit_test(enum insn_op op)
 {
     return op >= OP_BT && op <= OP_BTC;
@@ -91,7 +98,7 @@ static uint64_t compute(const struct step *s, uint64_t old, uint64_t source, uin
         return alu_binary(OP_ADD, size, old, source, rflags);
     case OP_CMPXCHG:
         alu_binary(OP_CMP, size, s->cpu->gpr[GPR_RAX] & size_mask(size), old, rflags);
-        return *rflags & RFLAGS_ZF ? source : old; /* the CPU always writes */
+        return mismatch(s->insn, *rflags) ? old : source;
     case OP_INC:
     case OP_DEC:
     case OP_NOT:
@@ -107,7 +114,7 @@ static void swap_out(const struct step *s, uint64_t old, uint64_t rflags)
 {
     if (s->insn->op == OP_XCHG || s->insn->op == OP_XADD)
         reg_set(s, s->insn->from, old);
-    else if (s->insn->op == OP_CMPXCHG && !(rflags & RFLAGS_ZF))
+    else if (mismatch(s->insn, rflags))
         emu_set_gpr(s->cpu, GPR_RAX, s->insn->operand_size, old);
 }
 
@@ -175,7 +182,7 @@ static int modify(const struct step *s)
     old = reg_get(s, insn->to);
     value = compute(s, old, source, &s->cpu->rflags);
     swap_out(s, old, s->cpu->rflags);
-    if (!only_reads((enum insn_op)insn->op))
+    if (!only_reads((enum insn_op)insn->op) && !mismatch(insn, s->cpu->rflags))
         reg_set(s, insn->to, value);
     return 0;
 }
