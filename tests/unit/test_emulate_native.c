@@ -511,7 +511,7 @@ static void test_all_forms(void **state)
     for (unsigned i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         const struct form *form = &forms[i];
 
-        for (unsigned round = 0; round < 400; round++) {
+        for (unsigned round = 0; round < 1000; round++) {
             if (round % 8 == 0)
                 fill_shadow(form);
             if (form->how & BYTE) {
