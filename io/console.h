@@ -1,6 +1,7 @@
 /*
  * Where a guest's serial port and the wire meet: two byte rings. The device model puts what the guest
- * sends and takes what is typed; the console's owner does the opposite. Compiles on the host.
+ * sends and takes what is typed; the console's owner does the opposite. Each ring has one writer and one
+ * reader, who may be on different CPUs without a lock. Compiles on the host.
  */
 #pragma once
 
@@ -11,10 +12,10 @@
 
 struct console {
     char out[CONSOLE_OUT];
-    uint64_t out_head;    /* bytes ever written; the next goes to out[out_head % CONSOLE_OUT] */
-    uint64_t out_tail;    /* bytes the wire has taken */
+    uint64_t out_head; /* bytes ever written; the next goes to out[out_head % CONSOLE_OUT] */
+    uint64_t out_tail; /* bytes the wire has taken */
     char in[CONSOLE_IN];
-    uint32_t in_head, in_tail; /* free-running */
+    uint32_t in_head, in_tail;           /* free-running */
     void (*output_ready)(void *context); /* a byte was written: the wire may want to look; NULL: nobody */
     void (*input_ready)(void *context);  /* a byte was typed: the device may want to raise an interrupt */
     void *output_context, *input_context;
@@ -23,10 +24,15 @@ struct console {
 void console_init(struct console *console);
 
 /* For the device model. */
-void console_put(struct console *console, char c);        /* guest output; never blocks, never fails */
-bool console_get(struct console *console, char *c);       /* typed input; false: none */
+void console_put(struct console *console, char c);  /* guest output; never blocks, never fails */
+bool console_get(struct console *console, char *c); /* typed input; false: none */
 bool console_has_input(const struct console *console);
 
-/* For the wire. */
-bool console_type(struct console *console, char c);       /* false: the ring is full, the byte is not taken */
-size_t console_take(struct console *console, char *to, size_t size, uint64_t *lost); /* *lost: bytes overwritten unseen */
+/*
+ * For the wire. console_type() calls input_ready, so it belongs on the CPU that owns the device; it returns
+ * false if the ring is full and the byte not taken. console_take() moves up to `size` of the oldest bytes
+ * that the wire has not seen and sets *lost to the number that were overwritten before it came (all but the
+ * last CONSOLE_OUT - 1 are).
+ */
+bool console_type(struct console *console, char c);
+size_t console_take(struct console *console, char *to, size_t size, uint64_t *lost);

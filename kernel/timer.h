@@ -18,13 +18,17 @@ struct timer {
 
 struct timer_queue {
     struct timer *first;
-    uint64_t next; /* deadline of `first`, TIMER_NEVER when empty; read on every guest entry */
+    uint64_t next;  /* deadline of `first`, TIMER_NEVER when empty; read on every guest entry */
+    uint64_t floor; /* the earliest deadline that timer_arm() gives: now + 1 during a run, else 0 */
 };
 
 void timer_queue_init(struct timer_queue *queue);
 void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(struct timer *));
 
-/* Arms, or moves an armed timer. A deadline in the past fires at the next timer_queue_run(). */
+/*
+ * Arms, or moves an armed timer. A deadline in the past fires at the next timer_queue_run(); equal deadlines
+ * fire in the order in which they were armed; TIMER_NEVER cancels.
+ */
 void timer_arm(struct timer *timer, uint64_t deadline);
 
 /* Does nothing to a timer that is not armed. */
@@ -42,7 +46,8 @@ static inline uint64_t timer_queue_next(const struct timer_queue *queue)
 
 /*
  * Fires, in order of deadline, every timer whose deadline is at or before `now`. A fired timer is no longer
- * armed when fire() is called and may arm itself again; one that re-arms itself at or before `now` waits
- * for the next run, so that a run is bounded.
+ * armed when fire() is called and may arm itself again; one that a fire() arms at or before `now` waits
+ * for the next run, so that a run is bounded. fire() may arm and cancel any timer of the queue, but not run
+ * it.
  */
 void timer_queue_run(struct timer_queue *queue, uint64_t now);

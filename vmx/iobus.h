@@ -1,7 +1,7 @@
 /*
  * The I/O bus: sorted regions of ports or of guest physical addresses, each with a device model behind it.
- * It checks width, alignment and bounds once, so a device's handlers see only accesses that its region allows.
- * Compiles on the host.
+ * It checks width, alignment and bounds once, so a device's handlers see only accesses that its region
+ * allows. Compiles on the host.
  */
 #pragma once
 
@@ -10,10 +10,10 @@
 #define IOBUS_MAX_REGIONS 32
 
 /* Access widths that a region allows: the OR of the sizes in bytes. */
-#define IO_8   1u
-#define IO_16  2u
-#define IO_32  4u
-#define IO_64  8u
+#define IO_8  1u
+#define IO_16 2u
+#define IO_32 4u
+#define IO_64 8u
 
 /*
  * The two handlers of a device's region. `offset` is relative to the region's base; `size` is 1, 2, 4 or 8
@@ -42,13 +42,15 @@ struct iobus {
 
 void iobus_init(struct iobus *bus);
 
-/* -EEXIST if it overlaps another region, -ENOSPC if the bus is full, -EINVAL if it is empty or wraps. */
+/* -EEXIST if it overlaps another region, -ENOSPC if the bus is full, -EINVAL if it is empty, wraps or has no
+ * widths. */
 int iobus_add(struct iobus *bus, const struct io_region *region) __must_check;
 
 /*
  * One access by the guest; size is 1, 2, 4 or 8. An access that no region takes reads as all ones and
- * writes nowhere, as on a PC's bus; one of a wider or unaligned form than its region allows is split into
- * the widest allowed pieces (ports), or treated as unclaimed when even that is impossible.
+ * writes nowhere, as on a PC's bus; one of a wider or unaligned form than its region allows, or across
+ * regions, is split into the widest allowed pieces, lowest address first; the bytes for which even that is
+ * impossible are unclaimed. `unclaimed` counts an access once.
  */
 uint64_t iobus_read(struct iobus *bus, uint64_t address, unsigned size);
 void iobus_write(struct iobus *bus, uint64_t address, unsigned size, uint64_t value);

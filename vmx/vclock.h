@@ -12,8 +12,8 @@
 struct vclock {
     uint64_t origin;       /* host TSC at guest time 0; guest TSC = host TSC - origin */
     uint64_t tsc_hz;       /* frequency of both TSCs */
-    uint64_t ns_per_tick;  /* 32.32 fixed point */
-    uint64_t ticks_per_ns; /* 32.32 fixed point */
+    uint64_t ns_per_tick;  /* 32.32 fixed point; this one defines the guest's nanoseconds */
+    uint64_t ticks_per_ns; /* 32.32 fixed point, the inverse of ns_per_tick rounded down: a first estimate */
 };
 
 /* Guest time 0 is now. tsc_hz: 1 MHz to 100 GHz. */
@@ -35,7 +35,10 @@ static inline uint64_t vclock_ns(const struct vclock *clock)
     return vclock_ns_of_tsc(clock, vclock_tsc(clock));
 }
 
-/* The guest TSC at which `ns` has surely been reached (rounded up); TIMER_NEVER when it is out of range. */
+/*
+ * The first guest TSC at which vclock_ns_of_tsc() has reached `ns`; TIMER_NEVER when that is out of range
+ * (from 2^63 ticks or nanoseconds on: 92 years of a TSC of 3.2 GHz).
+ */
 uint64_t vclock_tsc_of_ns(const struct vclock *clock, uint64_t ns);
 
 /*
@@ -51,6 +54,11 @@ struct vtimer {
 
 void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_queue *queue,
                  void (*fire)(void *device), void *device);
+
+/*
+ * Arms, or moves an armed timer. A deadline in the past fires at the next run of the queue, one that is out
+ * of range never. On the CPU that owns the queue.
+ */
 void vtimer_arm(struct vtimer *timer, uint64_t deadline_ns);   /* guest ns */
 void vtimer_arm_tsc(struct vtimer *timer, uint64_t guest_tsc); /* guest TSC ticks */
 

@@ -1,0 +1,73 @@
+/* A guest's console: two rings of bytes, each with one writer and one reader, who may be on different CPUs.
+ */
+#include "io/console.h"
+#include "lib/string.h"
+
+#define OUT_SURE (CONSOLE_OUT - 1) /* the writer may be in the middle of overwriting the oldest byte */
+
+_Static_assert((CONSOLE_OUT & (CONSOLE_OUT - 1)) == 0, "a free-running index needs a power of two");
+_Static_assert((CONSOLE_IN & (CONSOLE_IN - 1)) == 0, "a free-running index needs a power of two");
+
+/* The other side's index: what it wrote before publishing it is visible afterwards. */
+#define LOAD(index)           __atomic_load_n(&(index), __ATOMIC_ACQUIRE)
+#define PUBLISH(index, value) __atomic_store_n(&(index), (value), __ATOMIC_RELEASE)
+
+void console_init(struct console *console)
+{
+    memset(console, 0, sizeof(*console));
+}
+
+void console_put(struct console *console, char c)
+{
+    console->out[console->out_head % CONSOLE_OUT] = c;
+    PUBLISH(console->out_head, console->out_head + 1);
+    if (console->output_ready)
+        console->output_ready(console->output_context);
+}
+
+bool console_has_input(const struct console *console)
+{
+    return LOAD(console->in_head) != console->in_tail;
+}
+
+bool console_get(struct console *console, char *c)
+{
+    if (!console_has_input(console))
+        return false;
+    *c = console->in[console->in_tail % CONSOLE_IN];
+    PUBLISH(console->in_tail, console->in_tail + 1);
+    return true;
+}
+
+bool console_type(struct console *console, char c)
+{
+    if (console->in_head - LOAD(console->in_tail) == CONSOLE_IN)
+        return false;
+    console->in[console->in_head % CONSOLE_IN] = c;
+    PUBLISH(console->in_head, console->in_head + 1);
+    if (console->input_ready)
+        console->input_ready(console->input_context);
+    return true;
+}
+
+/*
+ * The writer does not wait for the reader: it may overwrite what is being copied. So the head is read again
+ * after the copy, and the copy is made again if the writer has come round to where it began.
+ */
+size_t console_take(struct console *console, char *to, size_t size, uint64_t *lost)
+{
+    uint64_t tail = console->out_tail, head = LOAD(console->out_head);
+    size_t count;
+
+    do {
+        tail = max_u64(tail, head - min_u64(head, OUT_SURE));
+        count = min_u64(head - tail, size);
+        for (size_t i = 0; i < count; i++)
+            to[i] = console->out[(tail + i) % CONSOLE_OUT];
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        head = LOAD(console->out_head);
+    } while (head - tail > OUT_SURE);
+    *lost = tail - console->out_tail;
+    console->out_tail = tail + count;
+    return count;
+}

@@ -1,0 +1,72 @@
+/* A guest's time. The maths needs products of 128 bits but no quotients of that size, which would need a
+ * library call. */
+#include "vmx/vclock.h"
+
+#define NS_PER_S    UINT64_C(1000000000)
+#define FIXED_SHIFT 32
+
+void vclock_init(struct vclock *clock, uint64_t tsc_hz)
+{
+    clock->origin = tsc_now();
+    clock->tsc_hz = tsc_hz;
+    clock->ns_per_tick = (NS_PER_S << FIXED_SHIFT) / tsc_hz;
+    clock->ticks_per_ns = UINT64_MAX / clock->ns_per_tick;
+}
+
+/*
+ * The inverse of vclock_ns_of_tsc(). A single multiplication would be off by microseconds after days, as
+ * ticks_per_ns has 32 to 40 significant bits: so what the estimate leaves is converted again until less
+ * than one tick is left. Every estimate is rounded down, so it never passes the target.
+ */
+uint64_t vclock_tsc_of_ns(const struct vclock *clock, uint64_t ns)
+{
+    unsigned __int128 step = ((unsigned __int128)ns * clock->ticks_per_ns) >> FIXED_SHIFT;
+    uint64_t tsc = 0;
+
+    if (ns > INT64_MAX || step > INT64_MAX)
+        return TIMER_NEVER;
+    while (step) {
+        tsc += (uint64_t)step;
+        step = ((unsigned __int128)(ns - vclock_ns_of_tsc(clock, tsc)) * clock->ticks_per_ns) >> FIXED_SHIFT;
+    }
+    while (vclock_ns_of_tsc(clock, tsc) < ns)
+        tsc++;
+    return tsc;
+}
+
+static void vtimer_fire(struct timer *host)
+{
+    struct vtimer *timer = container_of(host, struct vtimer, host);
+
+    timer->fire(timer->device);
+}
+
+void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_queue *queue,
+                 void (*fire)(void *device), void *device)
+{
+    timer_init(&timer->host, queue, vtimer_fire);
+    timer->clock = clock;
+    timer->fire = fire;
+    timer->device = device;
+}
+
+/* Relative to now, because a restored clock's origin may lie before the host's TSC 0, that is, be negative.
+ */
+void vtimer_arm_tsc(struct vtimer *timer, uint64_t guest_tsc)
+{
+    uint64_t host_now = tsc_now();
+    uint64_t guest_now = host_now - timer->clock->origin;
+    uint64_t ahead = guest_tsc > guest_now ? guest_tsc - guest_now : 0;
+
+    timer_arm(&timer->host, ahead < TIMER_NEVER - host_now ? host_now + ahead : TIMER_NEVER);
+}
+
+void vtimer_arm(struct vtimer *timer, uint64_t deadline_ns)
+{
+    uint64_t guest_tsc = vclock_tsc_of_ns(timer->clock, deadline_ns);
+
+    if (guest_tsc == TIMER_NEVER)
+        vtimer_cancel(timer);
+    else
+        vtimer_arm_tsc(timer, guest_tsc);
+}
