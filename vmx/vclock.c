@@ -2,7 +2,6 @@
  * library call. */
 #include "vmx/vclock.h"
 
-#define NS_PER_S    UINT64_C(1000000000)
 #define FIXED_SHIFT 32
 
 void vclock_init(struct vclock *clock, uint64_t tsc_hz)

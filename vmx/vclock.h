@@ -41,6 +41,24 @@ static inline uint64_t vclock_ns(const struct vclock *clock)
  */
 uint64_t vclock_tsc_of_ns(const struct vclock *clock, uint64_t ns);
 
+#define NS_PER_S UINT64_C(1000000000)
+
+/* How often a counter of `hz` (at most 1 GHz; best a constant) has ticked since guest time 0. Exact. */
+static inline uint64_t vclock_ticks(uint64_t ns, uint32_t hz)
+{
+    return ns / NS_PER_S * hz + ns % NS_PER_S * hz / NS_PER_S;
+}
+
+/* The first ns at which vclock_ticks() has reached `ticks`; UINT64_MAX when that is out of range. */
+static inline uint64_t vclock_ns_of_ticks(uint64_t ticks, uint32_t hz)
+{
+    uint64_t seconds = ticks / hz;
+
+    if (seconds >= UINT64_MAX / NS_PER_S)
+        return UINT64_MAX;
+    return seconds * NS_PER_S + (ticks % hz * NS_PER_S + hz - 1) / hz;
+}
+
 /*
  * A device's one-shot timer, in guest time. It never fires early. fire() gets the `device` pointer.
  * Saved state holds the deadline in ns, never the timer itself.
