@@ -1,9 +1,9 @@
-/* A 16550A UART. Section numbers are those of the PC16550D data sheet. */
+/* A 16550A UART. The data sheet's sections are cited by their titles. */
 #include "devices/vuart.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 
-/* Registers, section 8.0 table II; those in brackets while LCR.DLAB is 1. */
+/* Summary of Registers; those in brackets while LCR.DLAB is 1. */
 #define RBR_THR 0 /* receiver buffer (read), transmitter holding (write) [DLL] */
 #define IER     1 /* interrupt enable [DLM] */
 #define IIR_FCR 2 /* interrupt identification (read), FIFO control (write) */
@@ -19,7 +19,7 @@
 #define IER_EDSSI 0x08u /* modem status */
 #define IER_ALL   0x0fu
 
-#define IIR_MSR     0x00u /* section 8.5 table IV, lowest priority first */
+#define IIR_MSR     0x00u /* Interrupt Control Functions, lowest priority first */
 #define IIR_THRE    0x02u
 #define IIR_RDA     0x04u
 #define IIR_TIMEOUT 0x0cu
@@ -29,7 +29,7 @@
 
 #define FCR_ENABLE   0x01u
 #define FCR_CLEAR_RX 0x02u
-#define FCR_KEPT     0xc9u /* enable, DMA mode, trigger level; the others clear themselves (8.4) */
+#define FCR_KEPT     0xc9u /* enable, DMA mode, trigger level; the others clear themselves */
 
 #define LCR_WLS  0x03u /* word length: 5 to 8 bits */
 #define LCR_STB  0x04u /* two stop bits */
@@ -70,7 +70,7 @@ static unsigned capacity(const struct vuart_state *s)
     return fifos_on(s) ? VUART_FIFO : 1;
 }
 
-/* Section 8.4: the number of characters that make "received data available". */
+/* FIFO Control Register: the number of characters that make "received data available". */
 static unsigned trigger_level(const struct vuart_state *s)
 {
     static const uint8_t level[4] = { 1, 4, 8, 14 };
@@ -93,8 +93,7 @@ static unsigned interrupt_id(const struct vuart_state *s)
     return IIR_NONE;
 }
 
-/* A PC's serial port passes the interrupt on only while OUT2 is active, and loopback makes OUT2 inactive
- * (8.7). */
+/* A PC's serial port passes the interrupt on only while OUT2 is active; loopback makes it inactive. */
 static void update_line(struct vuart *uart)
 {
     const struct vuart_state *s = &uart->s;
@@ -102,7 +101,7 @@ static void update_line(struct vuart *uart)
     irq_line_set(&uart->irq, (s->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2 && interrupt_id(s) != IIR_NONE);
 }
 
-/* Section 8.8.1: four character times. A divisor of 0 counts as 1. */
+/* FIFO Interrupt Mode Operation: four character times. A divisor of 0 counts as 1. */
 static uint64_t timeout_length_ns(const struct vuart_state *s)
 {
     uint64_t divisor = (uint64_t)s->dlm << 8 | s->dll;
@@ -153,7 +152,8 @@ static void clear_receiver(struct vuart *uart)
 }
 
 /* One character off the wire. Without room it is lost: a full FIFO keeps what it has, a single register does
- * not (8.6). */
+ * not
+ * (Line Status Register). */
 static void receive(struct vuart *uart, uint8_t c)
 {
     struct vuart_state *s = &uart->s;
@@ -210,7 +210,7 @@ static uint8_t read_rbr(struct vuart *uart)
     return c;
 }
 
-/* Reading it acknowledges "transmitter empty", if that is what it says (table IV). */
+/* Reading it acknowledges "transmitter empty", if that is what it says. */
 static uint8_t read_iir(struct vuart *uart)
 {
     unsigned id = interrupt_id(&uart->s);
@@ -291,7 +291,8 @@ static void write_thr(struct vuart *uart, uint8_t c)
     update_line(uart);
 }
 
-/* Section 8.10: enabling the transmitter's interrupt while the register is empty raises it at once. */
+/* FIFO Interrupt Mode Operation: enabling the transmitter's interrupt while the register is empty raises it
+ * at once. */
 static void write_ier(struct vuart *uart, uint8_t value)
 {
     struct vuart_state *s = &uart->s;
@@ -305,7 +306,8 @@ static void write_ier(struct vuart *uart, uint8_t value)
     update_line(uart);
 }
 
-/* Section 8.4: changing the enable bit empties both FIFOs; the other bits count only when it is written as 1.
+/* FIFO Control Register: changing the enable bit empties both FIFOs; the other bits count only when it is
+ * written as 1.
  */
 static void write_fcr(struct vuart *uart, uint8_t value)
 {
@@ -320,7 +322,7 @@ static void write_fcr(struct vuart *uart, uint8_t value)
     update_line(uart);
 }
 
-/* Section 8.8: the modem inputs, and in the low half what changed since the last read. */
+/* Modem Status Register: the modem inputs, and in the low half what changed since the last read. */
 static void set_modem_inputs(struct vuart_state *s, uint8_t inputs)
 {
     uint8_t changed = (s->msr ^ inputs) & (MSR_CTS | MSR_DSR | MSR_DCD);
@@ -329,8 +331,7 @@ static void set_modem_inputs(struct vuart_state *s, uint8_t inputs)
     s->msr = (uint8_t)((s->msr & MSR_DELTAS) | inputs | changed >> 4 | ring_ended >> 4);
 }
 
-/* The other end of the wire is always there and ready, unless loopback wires our outputs to our inputs (8.7).
- */
+/* The other end of the wire is always there and ready; loopback wires our own outputs to our inputs. */
 static uint8_t modem_inputs(const struct vuart_state *s)
 {
     if (!(s->mcr & MCR_LOOP))
@@ -379,7 +380,7 @@ void vuart_write(void *device, uint32_t offset, unsigned size, uint64_t value)
     case SCR:
         s->scr = byte;
         break;
-    default: /* LSR and MSR are for reading; writing them is for factory tests (8.6) */
+    default: /* LSR and MSR are for reading; writing them is for factory tests */
         break;
     }
 }
@@ -409,7 +410,7 @@ void vuart_init(struct vuart *uart, const struct vclock *clock, struct timer_que
     vuart_reset(uart);
 }
 
-/* Master reset, table I; the divisor, which it leaves alone, becomes that of 9600 baud. */
+/* UART Reset Configuration; the divisor, which it leaves alone, becomes that of 9600 baud. */
 void vuart_reset(struct vuart *uart)
 {
     vtimer_cancel(&uart->timeout);

@@ -1,5 +1,5 @@
 /*
- * A 16550A UART: National Semiconductor PC16550D data sheet, June 1995 (section numbers in vuart.c), wired as
+ * A 16550A UART: National Semiconductor PC16550D data sheet, June 1995, wired as
  * COM1 of a PC. What the guest sends goes to its console at once; what is typed there waits in the console's
  * ring until the receiver has room, so typing never overruns it.
  */
