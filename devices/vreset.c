@@ -3,9 +3,10 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 
-#define CF9_RST_CPU 0x04u /* a change from 0 to 1 resets; the bits beside it say how hard, all one to a VM   \
-                           */
-#define CF9_KEPT    0x0eu /* FULL_RST, RST_CPU, SYS_RST */
+#define CF9_RST_CPU                                                                                          \
+    0x04u              /* a change from 0 to 1 resets; the bits beside it say how hard, all one to a VM      \
+                        */
+#define CF9_KEPT 0x0eu /* FULL_RST, RST_CPU, SYS_RST */
 
 #define FAST_RESET 0x01u /* a change from 0 to 1 resets */
 #define FAST_A20                                                                                             \
