@@ -4,6 +4,8 @@
 
 #define FIXED_SHIFT 32
 
+typedef unsigned __int128 uint128_t;
+
 void vclock_init(struct vclock *clock, uint64_t tsc_hz)
 {
     clock->origin = tsc_now();
@@ -14,23 +16,23 @@ void vclock_init(struct vclock *clock, uint64_t tsc_hz)
 
 /*
  * The inverse of vclock_ns_of_tsc(). A single multiplication would be off by microseconds after days, as
- * ticks_per_ns has 32 to 40 significant bits: so what the estimate leaves is converted again until less
- * than one tick is left. Every estimate is rounded down, so it never passes the target.
+ * ticks_per_ns has 32 to 40 significant bits: so what the estimate leaves is converted again until it is too
+ * little for that. Every estimate is rounded down, so it never passes the target.
  */
 uint64_t vclock_tsc_of_ns(const struct vclock *clock, uint64_t ns)
 {
-    unsigned __int128 step = ((unsigned __int128)ns * clock->ticks_per_ns) >> FIXED_SHIFT;
+    uint128_t target = (uint128_t)ns << FIXED_SHIFT, left = target, step;
     uint64_t tsc = 0;
 
-    if (ns > INT64_MAX || step > INT64_MAX)
+    if (ns > INT64_MAX || ((uint128_t)ns * clock->ticks_per_ns) >> FIXED_SHIFT > INT64_MAX)
         return TIMER_NEVER;
-    while (step) {
+    for (;;) {
+        step = (left >> FIXED_SHIFT) * clock->ticks_per_ns >> FIXED_SHIFT;
+        if (step == 0)
+            return tsc + ((uint64_t)left + clock->ns_per_tick - 1) / clock->ns_per_tick;
         tsc += (uint64_t)step;
-        step = ((unsigned __int128)(ns - vclock_ns_of_tsc(clock, tsc)) * clock->ticks_per_ns) >> FIXED_SHIFT;
+        left = target - (uint128_t)tsc * clock->ns_per_tick;
     }
-    while (vclock_ns_of_tsc(clock, tsc) < ns)
-        tsc++;
-    return tsc;
 }
 
 static void vtimer_fire(struct timer *host)
