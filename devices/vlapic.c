@@ -1,0 +1,287 @@
+/* The virtual local APIC: requests, priorities, pins, end of interrupt, and its life. Registers:
+ * vlapic_regs.c. */
+#include "devices/vlapic.h"
+#include "lib/errno.h"
+
+#define FIRST_VECTOR 16 /* vectors 0 to 15 are illegal, SDM 11.5.2 */
+
+/* --- Requests and priorities
+ * --------------------------------------------------------------------------------- */
+
+static void look_again(struct vlapic *lapic)
+{
+    lapic->up->interrupt(lapic->vcpu);
+}
+
+void vlapic_error(struct vlapic *lapic, uint32_t error)
+{
+    uint32_t lvt = lapic->state.lvt[VLAPIC_ERROR];
+
+    if (__atomic_fetch_or(&lapic->state.errors, error, __ATOMIC_SEQ_CST) & error)
+        return; /* also ends the recursion when the error interrupt's own vector is illegal */
+    if (!(lvt & APIC_LVT_MASKED))
+        vlapic_request(lapic, (uint8_t)lvt, false);
+}
+
+void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level)
+{
+    unsigned word = vector / 64;
+    uint64_t bit = BIT(vector % 64);
+
+    if (unlikely(vector < FIRST_VECTOR)) {
+        vlapic_error(lapic, APIC_ESR_RECEIVE_VECTOR);
+        return;
+    }
+    if (unlikely(level))
+        __atomic_fetch_or(&lapic->state.tmr[word], bit, __ATOMIC_SEQ_CST);
+    else if (unlikely(lapic->state.tmr[word] & bit))
+        __atomic_fetch_and(&lapic->state.tmr[word], ~bit, __ATOMIC_SEQ_CST);
+    if (__atomic_fetch_or(&lapic->state.irr[word], bit, __ATOMIC_SEQ_CST) & bit)
+        return; /* whoever set it has told the vCPU */
+    __atomic_fetch_or(&lapic->irr_words, 1u << word, __ATOMIC_SEQ_CST);
+    look_again(lapic);
+}
+
+/* irr[word] was seen empty. A request may come at the same time: it sets the word, then the summary. */
+static void note_empty_word(struct vlapic *lapic, unsigned word)
+{
+    __atomic_fetch_and(&lapic->irr_words, ~(1u << word), __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&lapic->state.irr[word], __ATOMIC_SEQ_CST))
+        __atomic_fetch_or(&lapic->irr_words, 1u << word, __ATOMIC_SEQ_CST);
+}
+
+/* SDM 11.8.3.1. The low half is TPR's where TPR's class is the higher one or they are equal. */
+static void update_ppr(struct vlapic *lapic)
+{
+    uint32_t in_service = vlapic_highest_class(lapic) << 4;
+
+    lapic->ppr = lapic->state.tpr > in_service ? lapic->state.tpr : in_service;
+}
+
+int vlapic_highest(const struct vlapic *lapic)
+{
+    uint32_t words = __atomic_load_n(&lapic->irr_words, __ATOMIC_RELAXED);
+
+    for (; words; words &= ~(1u << (31 - __builtin_clz(words)))) {
+        unsigned word = 31 - (unsigned)__builtin_clz(words);
+        uint64_t irr = __atomic_load_n(&lapic->state.irr[word], __ATOMIC_RELAXED);
+        unsigned vector;
+
+        if (!irr)
+            continue;
+        vector = word * 64 + 63 - (unsigned)__builtin_clzll(irr);
+        return vector >> 4 > lapic->ppr >> 4 && vlapic_enabled(lapic) ? (int)vector : -1;
+    }
+    return -1;
+}
+
+void vlapic_accept(struct vlapic *lapic, uint8_t vector)
+{
+    unsigned word = vector / 64, class = vector >> 4;
+
+    if (!__atomic_and_fetch(&lapic->state.irr[word], ~BIT(vector % 64), __ATOMIC_SEQ_CST))
+        note_empty_word(lapic, word);
+    lapic->isr_classes |= 1u << class;
+    lapic->state.isr[class] = vector;
+    lapic->ppr = class << 4; /* it was deliverable, so its class is above TPR's */
+}
+
+void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)
+{
+    lapic->state.tpr = tpr;
+    update_ppr(lapic);
+    if (lapic->irr_words)
+        look_again(lapic);
+}
+
+void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8)
+{
+    vlapic_set_tpr(lapic, (uint32_t)(cr8 & 0xf) << 4);
+}
+
+/* --- LINT pins
+ * ------------------------------------------------------------------------------------------------ */
+
+bool vlapic_takes_extint(const struct vlapic *lapic)
+{
+    uint32_t lvt = lapic->state.lvt[VLAPIC_LINT0];
+
+    return !vlapic_enabled(lapic) || (lvt & (APIC_LVT_MASKED | APIC_LVT_MODE)) == APIC_MODE_EXTINT
+                                                                                      << APIC_LVT_MODE_SHIFT;
+}
+
+/* A rising edge of pin n, or a chance for its level to be seen again. */
+static void lint_asserted(struct vlapic *lapic, unsigned n)
+{
+    uint32_t lvt = lapic->state.lvt[VLAPIC_LINT0 + n];
+    uint32_t remote = VLAPIC_LINT_REMOTE(n);
+
+    if (lvt & APIC_LVT_MASKED)
+        return;
+    switch ((lvt & APIC_LVT_MODE) >> APIC_LVT_MODE_SHIFT) {
+    case APIC_MODE_FIXED:
+        if ((lvt & APIC_LVT_LEVEL) &&
+            (__atomic_fetch_or(&lapic->state.lint, remote, __ATOMIC_SEQ_CST) & remote))
+            return;
+        vlapic_request(lapic, (uint8_t)lvt, lvt & APIC_LVT_LEVEL);
+        break;
+    case APIC_MODE_NMI:
+        lapic->up->nmi(lapic->vcpu);
+        break;
+    case APIC_MODE_INIT:
+        lapic->up->init(lapic->vcpu);
+        break;
+    case APIC_MODE_EXTINT:
+        look_again(lapic);
+        break;
+    default:
+        break; /* SMI: there is no SMM */
+    }
+}
+
+void vlapic_lint(struct vlapic *lapic, unsigned n, bool level)
+{
+    uint32_t pin = VLAPIC_LINT_PIN(n);
+
+    if (!level) {
+        __atomic_fetch_and(&lapic->state.lint, ~pin, __ATOMIC_SEQ_CST);
+        return;
+    }
+    if (__atomic_fetch_or(&lapic->state.lint, pin, __ATOMIC_SEQ_CST) & pin)
+        return;
+    if (vlapic_enabled(lapic))
+        lint_asserted(lapic, n);
+    else if (n == 0) /* SDM 11.4.3: without the APIC the pins are INTR and NMI */
+        look_again(lapic);
+    else
+        lapic->up->nmi(lapic->vcpu);
+}
+
+static bool lint_is_level(const struct vlapic *lapic, unsigned n)
+{
+    uint32_t lvt = lapic->state.lvt[VLAPIC_LINT0 + n];
+
+    return (lvt & (APIC_LVT_LEVEL | APIC_LVT_MODE)) ==
+           (APIC_LVT_LEVEL | APIC_MODE_FIXED << APIC_LVT_MODE_SHIFT);
+}
+
+void vlapic_lint_review(struct vlapic *lapic, unsigned n)
+{
+    if (!lint_is_level(lapic, n))
+        __atomic_fetch_and(&lapic->state.lint, ~VLAPIC_LINT_REMOTE(n), __ATOMIC_SEQ_CST);
+    else if (lapic->state.lint & VLAPIC_LINT_PIN(n))
+        lint_asserted(lapic, n);
+    if (vlapic_takes_extint(lapic))
+        look_again(lapic);
+}
+
+/* --- End of interrupt
+ * ----------------------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) void end_level(struct vlapic *lapic, uint8_t vector)
+{
+    for (unsigned n = 0; n < 2; n++) {
+        if (!(lapic->state.lint & VLAPIC_LINT_REMOTE(n)) ||
+            (uint8_t)lapic->state.lvt[VLAPIC_LINT0 + n] != vector)
+            continue;
+        __atomic_fetch_and(&lapic->state.lint, ~VLAPIC_LINT_REMOTE(n), __ATOMIC_SEQ_CST);
+        vlapic_lint_review(lapic, n);
+    }
+    if (lapic->bus->eoi)
+        lapic->bus->eoi(lapic->bus->ioapic, vector);
+}
+
+void vlapic_eoi(struct vlapic *lapic)
+{
+    unsigned class = vlapic_highest_class(lapic);
+    uint8_t vector = lapic->state.isr[class];
+
+    if (!class)
+        return; /* nothing is in service */
+    lapic->isr_classes &= ~(1u << class);
+    lapic->state.isr[class] = 0;
+    update_ppr(lapic);
+    if (unlikely(lapic->state.tmr[vector / 64] & BIT(vector % 64)))
+        end_level(lapic, vector);
+    if (lapic->irr_words)
+        look_again(lapic);
+}
+
+/* --- Whole states
+ * --------------------------------------------------------------------------------------------- */
+
+/* Power-on values of the registers (SDM 11.4.7.1); base and the levels of the LINT pins are not among them.
+ */
+void vlapic_reset_registers(struct vlapic *lapic)
+{
+    struct vlapic_state *state = &lapic->state;
+
+    for (unsigned word = 0; word < ARRAY_SIZE(state->irr); word++) {
+        __atomic_store_n(&state->irr[word], 0, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&state->tmr[word], 0, __ATOMIC_SEQ_CST);
+        note_empty_word(lapic, word);
+    }
+    for (unsigned class = 0; class < ARRAY_SIZE(state->isr); class ++)
+        state->isr[class] = 0;
+    for (unsigned index = 0; index < VLAPIC_LVT_COUNT; index++)
+        state->lvt[index] = APIC_LVT_MASKED;
+    __atomic_fetch_and(&state->lint, VLAPIC_LINT_PINS, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&state->errors, 0, __ATOMIC_SEQ_CST);
+    state->esr = 0;
+    state->icr = 0;
+    state->tsc_deadline = 0;
+    state->timer_deadline = 0;
+    state->initial_count = 0;
+    state->divide = 0;
+    state->ldr = 0;
+    state->dfr = UINT32_MAX;
+    state->svr = APIC_SVR_VECTOR;
+    state->tpr = 0;
+    lapic->isr_classes = 0;
+    update_ppr(lapic);
+    vlapic_timer_rearm(lapic);
+}
+
+void vlapic_init(struct vlapic *lapic, struct vlapic_bus *bus, uint32_t id, const struct vlapic_up *up,
+                 void *vcpu, const struct vclock *clock, struct timer_queue *queue)
+{
+    *lapic = (struct vlapic){ .id = id, .up = up, .vcpu = vcpu, .bus = bus };
+    vlapic_timer_init(lapic, clock, queue);
+    vlapic_reset(lapic);
+    bus->lapic[id] = lapic;
+    if (bus->count <= id)
+        bus->count = id + 1;
+}
+
+void vlapic_reset(struct vlapic *lapic)
+{
+    lapic->state.base = APIC_BASE_DEFAULT | APIC_BASE_EN | (lapic->id == 0 ? APIC_BASE_BSP : 0);
+    __atomic_store_n(&lapic->state.lint, 0, __ATOMIC_SEQ_CST);
+    vlapic_reset_registers(lapic);
+}
+
+void vlapic_init_signal(struct vlapic *lapic)
+{
+    vlapic_reset_registers(lapic);
+}
+
+void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out)
+{
+    *out = lapic->state;
+}
+
+void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state)
+{
+    lapic->state = *state;
+    lapic->irr_words = 0;
+    lapic->isr_classes = 0;
+    for (unsigned word = 0; word < ARRAY_SIZE(state->irr); word++)
+        if (state->irr[word])
+            lapic->irr_words |= 1u << word;
+    for (unsigned class = 0; class < ARRAY_SIZE(state->isr); class ++)
+        if (state->isr[class])
+            lapic->isr_classes |= 1u << class;
+    update_ppr(lapic);
+    vlapic_timer_rearm(lapic);
+    look_again(lapic);
+}

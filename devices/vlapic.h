@@ -1,0 +1,165 @@
+/*
+ * The virtual local APIC, xAPIC (a page of registers) and x2APIC (MSRs). Intel SDM vol. 3, chapter 11; AMD
+ * APM vol. 2, 16.
+ *
+ * It belongs to the CPU that runs its vCPU, and so does every function here; only vlapic_bus_send() and
+ * vlapic_lint() may come from any CPU: what they change (IRR, TMR, errors, LINT pins) is changed by atomic
+ * operations.
+ *
+ * Offered: version 0x14, six LVT entries, no EOI-broadcast suppression (the I/O APIC is one without an EOI
+ * register), fixed id. Not modelled: moving the register page, SMI, ExtINT messages, remote read.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "hw/apic.h"
+#include "vmx/vclock.h"
+#include "devices/vlapic_bus.h"
+#include "devices/vlapic_timer.h"
+
+/* LVT entries in the order of their registers. */
+enum vlapic_lvt {
+    VLAPIC_TIMER,
+    VLAPIC_THERMAL,
+    VLAPIC_PERF,
+    VLAPIC_LINT0,
+    VLAPIC_LINT1,
+    VLAPIC_ERROR,
+    VLAPIC_LVT_COUNT,
+};
+
+/* Calls up to the vCPU, which only note what is to be done: the vCPU may be running on another CPU. */
+struct vlapic_up {
+    void (*interrupt)(void *vcpu); /* something may have become deliverable: look again before entry */
+    void (*nmi)(void *vcpu);
+    void (*init)(void *vcpu); /* the vCPU's CPU then calls vlapic_init_signal() */
+    void (*startup)(void *vcpu, uint8_t vector);
+};
+
+struct vlapic_state {
+    uint64_t base;           /* IA32_APIC_BASE */
+    uint64_t irr[4];         /* bit per vector; any CPU sets, the owner clears */
+    uint64_t tmr[4];         /* bit per vector: level-triggered when accepted; any CPU */
+    uint64_t icr;            /* both halves, as in x2APIC mode */
+    uint64_t tsc_deadline;   /* guest TSC; 0: not armed */
+    uint64_t timer_deadline; /* guest ns at which the count reaches 0; 0: the count is 0 */
+    uint32_t initial_count;
+    uint32_t divide;
+    uint32_t ldr; /* xAPIC mode; that of x2APIC mode follows from the id */
+    uint32_t dfr;
+    uint32_t svr;
+    uint32_t esr;
+    uint32_t errors; /* since ESR was written last; any CPU */
+    uint32_t lint;   /* VLAPIC_LINT_; any CPU */
+    uint32_t lvt[VLAPIC_LVT_COUNT];
+    uint32_t tpr;
+    /*
+     * The in-service vector of each priority class (vector >> 4), 0 if there is none. There is never a second
+     * one: only a class above all that are in service is deliverable.
+     */
+    uint8_t isr[16];
+};
+
+/* Level of input pin n, and remote IRR of its LVT entry. */
+#define VLAPIC_LINT_PIN(n)    (1u << (n))
+#define VLAPIC_LINT_REMOTE(n) (4u << (n))
+#define VLAPIC_LINT_PINS      (VLAPIC_LINT_PIN(0) | VLAPIC_LINT_PIN(1))
+#define VLAPIC_LINT_REMOTES   (VLAPIC_LINT_REMOTE(0) | VLAPIC_LINT_REMOTE(1))
+
+struct vlapic {
+    /* What the state implies, ready for the hot paths. */
+    uint32_t irr_words;   /* bit n set if irr[n] may be non-zero; never clear when it is; any CPU sets */
+    uint32_t isr_classes; /* bit n set if isr[n] is in use */
+    uint32_t ppr;
+
+    uint32_t id;
+    const struct vlapic_up *up;
+    void *vcpu;
+    struct vlapic_bus *bus;
+    struct vtimer timer;
+    struct vlapic_state state;
+};
+
+/* Puts it on the bus, in power-on state. id: 0 to VLAPIC_BUS_MAX - 1; that of the boot processor is 0. */
+void vlapic_init(struct vlapic *lapic, struct vlapic_bus *bus, uint32_t id, const struct vlapic_up *up,
+                 void *vcpu, const struct vclock *clock, struct timer_queue *queue);
+
+/* Power-on: enabled in xAPIC mode, software-disabled, everything masked. */
+void vlapic_reset(struct vlapic *lapic);
+
+/* INIT was received: as power-on, but the mode stays (SDM 11.4.7.3 and 11.12.5.1). */
+void vlapic_init_signal(struct vlapic *lapic);
+
+/* The 4 KiB page of xAPIC mode: 32-bit accesses at multiples of 16. In other modes it is not there. */
+uint64_t vlapic_read(void *lapic, uint32_t offset, unsigned size);
+void vlapic_write(void *lapic, uint32_t offset, unsigned size, uint64_t value);
+
+/* IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC's 0x800 to 0x8ff. -EINVAL: the guest gets #GP. */
+int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value) __must_check;
+int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value) __must_check;
+
+/* The part of vlapic_pending() for when there are requests. */
+int vlapic_highest(const struct vlapic *lapic);
+
+/* The highest vector that is deliverable now, its class above PPR's; -1 if there is none. */
+static inline int vlapic_pending(const struct vlapic *lapic)
+{
+    if (likely(!__atomic_load_n(&lapic->irr_words, __ATOMIC_RELAXED)))
+        return -1;
+    return vlapic_highest(lapic);
+}
+
+/* The vCPU took the vector that vlapic_pending() gave: from IRR to ISR. */
+void vlapic_accept(struct vlapic *lapic, uint8_t vector);
+
+/* True if the 8259's INTR reaches this CPU: the APIC is off, or LINT0 is unmasked in ExtINT mode. */
+bool vlapic_takes_extint(const struct vlapic *lapic);
+
+/* CR8 is TPR[7:4] (SDM 11.8.6). */
+static inline uint8_t vlapic_cr8(const struct vlapic *lapic)
+{
+    return (uint8_t)(lapic->state.tpr >> 4);
+}
+
+void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8);
+
+/* Input pin LINT0 or LINT1 is asserted or released; the polarity of the LVT entry is not looked at. Any CPU.
+ */
+void vlapic_lint(struct vlapic *lapic, unsigned n, bool level);
+
+void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out);
+int vlapic_check(const struct vlapic_state *state) __must_check;
+void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state);
+
+/* --- Between the files of the local APIC
+ * -------------------------------------------------------------------- */
+
+static inline bool vlapic_enabled(const struct vlapic *lapic)
+{
+    return lapic->state.base & APIC_BASE_EN;
+}
+
+static inline bool vlapic_x2apic(const struct vlapic *lapic)
+{
+    return lapic->state.base & APIC_BASE_EXTD;
+}
+
+/* The highest priority class in service, 0 if there is none: vectors of class 0 are illegal. */
+static inline unsigned vlapic_highest_class(const struct vlapic *lapic)
+{
+    return 31 - (unsigned)__builtin_clz(lapic->isr_classes | 1);
+}
+
+/* A fixed interrupt arrives: into IRR, or into the ESR if the vector is below 16. Any CPU. */
+void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level);
+
+/* Notes an APIC_ESR_ error and raises the error interrupt if it is a new one. Any CPU. */
+void vlapic_error(struct vlapic *lapic, uint32_t error);
+
+void vlapic_eoi(struct vlapic *lapic);
+void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr);
+void vlapic_reset_registers(struct vlapic *lapic);
+
+/* The LVT entry of LINT pin n was written, or its level-triggered interrupt ended: a level may have to be
+ * seen again. */
+void vlapic_lint_review(struct vlapic *lapic, unsigned n);
