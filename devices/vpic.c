@@ -82,10 +82,18 @@ static bool asks(const struct vpic *pic, unsigned which)
     return !pic->state.chip[which].expected && highest(pic, which) >= 0;
 }
 
+static void drive(struct vpic *pic, bool level)
+{
+    pic->pending = level;
+    irq_line_set(&pic->intr, level);
+}
+
 static void update(struct vpic *pic)
 {
-    pic->pending = asks(pic, MASTER);
-    irq_line_set(&pic->intr, pic->pending);
+    bool level = asks(pic, MASTER);
+
+    if (level != pic->pending)
+        drive(pic, level);
 }
 
 void vpic_set(void *device, unsigned irq, bool level)
@@ -103,7 +111,8 @@ void vpic_set(void *device, unsigned irq, bool level)
     chip->lines ^= bit;
     if (level && !(chip->elcr & bit))
         chip->latched |= bit;
-    update(pic);
+    if (!(chip->imr & bit)) /* a guest that uses the I/O APIC has them all masked */
+        update(pic);
 }
 
 /* The INTA cycle of one chip: 0 to 7. A request that went away makes it input 7, which is not in service. */
@@ -132,6 +141,8 @@ int vpic_acknowledge(struct vpic *pic)
 
     if (cascaded)
         vector = chip[SLAVE].base + acknowledge(pic, SLAVE);
+    /* INTR falls with the INTA cycle; a further request is a new edge for who waits for one. */
+    drive(pic, false);
     update(pic);
     return (int)vector;
 }
@@ -315,7 +326,7 @@ void vpic_init(struct vpic *pic, const struct irq_line *intr)
 void vpic_reset(struct vpic *pic)
 {
     pic->state = (struct vpic_state){ .chip = { { .lowest = 7 }, { .lowest = 7 } } };
-    update(pic);
+    drive(pic, false);
 }
 
 void vpic_save(const struct vpic *pic, struct vpic_state *out)
@@ -342,5 +353,5 @@ int vpic_check(const struct vpic_state *state)
 void vpic_load(struct vpic *pic, const struct vpic_state *state)
 {
     pic->state = *state;
-    update(pic);
+    drive(pic, asks(pic, MASTER));
 }
