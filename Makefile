@@ -32,7 +32,7 @@ KERNEL_C   := $(filter-out arch/x86_64/offsets.c,$(wildcard boot/*.c arch/x86_64
               io/*.c drivers/*.c devices/*.c guests/*.c shell/*.c))
 KERNEL_ASM := $(wildcard boot/*.asm arch/x86_64/*.asm vmx/amd/*.asm)
 KERNEL_O   := $(KERNEL_C:%.c=$(B)/%.o) $(KERNEL_ASM:%.asm=$(B)/%.asm.o)
-LDFLAGS    := -m elf_x86_64 -nostdlib -z max-page-size=4096 --gc-sections -T linker.ld --fatal-warnings --orphan-handling=error
+LDFLAGS    := -m elf_x86_64 -nostdlib -z max-page-size=4096 --gc-sections -z noexecstack -T linker.ld --fatal-warnings --orphan-handling=error
 
 .PHONY: all
 all: $(B)/plinth

@@ -7,12 +7,18 @@
 
 #include "lib/types.h"
 
-#define BOOT_MAX_REGIONS 256
-#define BOOT_MAX_MODULES 64
-#define BOOT_CMDLINE_MAX 1024
+#define BOOT_MAX_REGIONS     256
+#define BOOT_MAX_MODULES     64
+#define BOOT_CMDLINE_MAX     1024
 #define BOOT_MODULE_NAME_MAX 128
 
-enum boot_region_type { BOOT_REGION_USABLE = 1, BOOT_REGION_RESERVED, BOOT_REGION_ACPI, BOOT_REGION_NVS, BOOT_REGION_BAD };
+enum boot_region_type {
+    BOOT_REGION_USABLE = 1,
+    BOOT_REGION_RESERVED,
+    BOOT_REGION_ACPI,
+    BOOT_REGION_NVS,
+    BOOT_REGION_BAD
+};
 
 struct boot_region {
     hpa_t start;
@@ -27,7 +33,7 @@ struct boot_module {
 };
 
 struct boot_framebuffer {
-    hpa_t start; /* 0: none */
+    hpa_t start;                   /* 0: none */
     uint32_t width, height, pitch; /* pixels, pixels, bytes; text: columns, rows, bytes */
     uint8_t bits;                  /* per pixel */
     bool text;                     /* EGA text mode */
@@ -48,8 +54,9 @@ struct bootinfo {
 };
 
 /*
- * Reads the information block of `size` readable bytes at `block`. -EINVAL with *why set to a sentence if it is no valid
- * block; module names and command line that are too long are cut, too many modules or regions are an error.
+ * Reads the information block of `size` readable bytes at `block`. -EINVAL with *why set to a sentence if it
+ * is no valid block; module names and command line that are too long are cut, too many modules or regions are
+ * an error.
  */
 int bootinfo_parse(struct bootinfo *info, const void *block, size_t size, const char **why) __must_check;
 

@@ -7,11 +7,11 @@
 #include "lib/types.h"
 
 /* Fixed vectors; the range between IRQ_FIRST and IRQ_LAST is given out by irq_alloc(). */
-#define IRQ_FIRST         0x30
-#define IRQ_LAST          0xdf
-#define IRQ_VECTOR_TIMER  0xe0
-#define IRQ_VECTOR_KICK   0xe1
-#define IRQ_VECTOR_ERROR  0xfe
+#define IRQ_FIRST           0x30
+#define IRQ_LAST            0xdf
+#define IRQ_VECTOR_TIMER    0xe0
+#define IRQ_VECTOR_KICK     0xe1
+#define IRQ_VECTOR_ERROR    0xfe
 #define IRQ_VECTOR_SPURIOUS 0xff
 
 typedef void irq_handler(void *context);
@@ -22,7 +22,8 @@ int irq_alloc(irq_handler *handler, void *context) __must_check;
 /* Binds one of the fixed vectors. */
 void irq_bind(unsigned vector, irq_handler *handler, void *context);
 
-/* From the interrupt entry: runs the handler, then acknowledges at the local APIC. An unbound vector is counted and logged once. */
+/* From the interrupt entry: runs the handler, then acknowledges at the local APIC. An unbound vector is
+ * counted and logged once. */
 void irq_dispatch(unsigned vector);
 
 /*
@@ -30,3 +31,10 @@ void irq_dispatch(unsigned vector);
  * -ENODEV if no I/O APIC has that input, -ENOSPC without a free vector.
  */
 int irq_connect_isa(unsigned isa_irq, irq_handler *handler, void *context) __must_check;
+
+/* The same for a global system interrupt that no ISA override concerns: level-triggered, active low, as PCI's
+ * are (ACPI 6.4, 5.2.15). */
+int irq_connect_gsi(unsigned gsi, irq_handler *handler, void *context) __must_check;
+
+/* For the boot CPU, once, after acpi.c and lapic.c: masks the 8259s, brings up the I/O APICs. */
+void irq_init(void);

@@ -25,13 +25,18 @@ void log_line_v(enum log_level level, const char *fmt, va_list args) __printf(2,
 struct log_sink {
     const char *name;
     void (*write)(struct log_sink *sink, const char *text, size_t length);
-    struct log_sink *next; /* log.c */
+    void (*crash)(struct log_sink *sink); /* the hypervisor has crashed: from now on do without interrupts;
+                                             NULL: no matter */
+    struct log_sink *next;                /* log.c */
 };
 
 void log_add_sink(struct log_sink *sink);
 
 /* Lines above this level are kept out of the sinks; the ring keeps all. Default LOG_INFO. */
 void log_set_level(enum log_level level);
+
+/* For panic.c: tells the sinks that nothing but polling works from now on. */
+void log_crash(void);
 
 /* Copies the newest text that fits in size bytes, oldest first; returns its length. */
 size_t log_copy(char *to, size_t size);

@@ -3,16 +3,18 @@
 
 #include "lib/types.h"
 
-/* Chooses the mode (x2APIC where the CPU offers it), enables the APIC, masks its LVT. Each CPU once. Panics without an APIC. */
+/* Chooses the mode (x2APIC where the CPU offers it), enables the APIC, masks its LVT. Each CPU once. Panics
+ * without an APIC. */
 void lapic_init(void);
 
 void lapic_eoi(void);
 uint32_t lapic_id(void);
 
 /*
- * Makes IRQ_VECTOR_TIMER come when the TSC reaches `deadline` (host ticks; TIMER_NEVER: not at all). At once if that is past. Uses
- * TSC-deadline mode where CPUID offers it, else the APIC timer's one-shot mode, whose range is cut: it may fire early, and the caller
- * then finds no timer due and programs it again. Cheap to call with the deadline already programmed.
+ * Makes IRQ_VECTOR_TIMER come when the TSC reaches `deadline` (host ticks; TIMER_NEVER: not at all). At once
+ * if that is past. Uses TSC-deadline mode where CPUID offers it, else the APIC timer's one-shot mode, whose
+ * range is cut: it may fire early, and the caller then finds no timer due and programs it again. Cheap to
+ * call with the deadline already programmed.
  */
 void lapic_timer_program(uint64_t deadline);
 

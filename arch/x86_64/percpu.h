@@ -1,10 +1,11 @@
 /*
- * The per-CPU area. One aligned block of addresses holds it and all stacks of its CPU, with unmapped guard pages
- * between, so it is found by masking RSP: no segment register is needed, which keeps GS the guest's in an exit.
+ * The per-CPU area. One aligned block of addresses holds it and all stacks of its CPU, with unmapped guard
+ * pages between, so it is found by masking RSP: no segment register is needed, which keeps GS the guest's in
+ * an exit.
  *
  *   +0x0000  struct cpu (2 pages)
- *   +0x3000  #DF stack      +0x6000  #MC stack      +0x9000  NMI stack    (IST, 2 pages each, guard page below each)
- *   +0xc000  main stack (16 KiB, guard page below; grows down from the block's end)
+ *   +0x3000  #DF stack      +0x6000  #MC stack      +0x9000  NMI stack    (IST, 2 pages each, guard page
+ * below each) +0xc000  main stack (16 KiB, guard page below; grows down from the block's end)
  */
 #pragma once
 
@@ -24,7 +25,7 @@ struct vcpu;
 
 /* Each field is written by its own CPU only, except where said. Initialised by percpu_init(). */
 struct cpu {
-    unsigned index;            /* 0 = boot CPU */
+    unsigned index; /* 0 = boot CPU */
     uint32_t apic_id;
     struct timer_queue timers;
     uint64_t timer_programmed; /* deadline that the hardware timer holds; lapic.c */

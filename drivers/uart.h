@@ -1,0 +1,58 @@
+/*
+ * The serial line: one 16550-compatible UART at I/O ports or in memory. Source: National Semiconductor
+ * PC16550D data sheet, section 8; ACPI's SPCR table for where it is. A UART that is absent or stuck costs
+ * time, never a hang.
+ */
+#pragma once
+
+#include "lib/types.h"
+
+struct uart_config {
+    bool mmio;
+    uint64_t base;  /* port or physical address */
+    uint8_t stride; /* bytes from one register to the next */
+    uint32_t baud;  /* 0: leave the divisor as the firmware set it */
+    int gsi;        /* global system interrupt, or -1: the line is polled */
+    bool isa;       /* gsi is an ISA IRQ number instead, subject to the MADT's overrides */
+};
+
+#define UART_DEFAULT_BAUD 115200
+
+/*
+ * Understands "com1", "com2", "com3", "com4" or "0x3f8" (a port), each with ",baud"; 8 data bits, no parity,
+ * one stop bit always. -EINVAL for anything else.
+ */
+int uart_parse(struct uart_config *config, const char *text) __must_check;
+
+/*
+ * Sets up the UART, polled. For MMIO, paging must be up. -ENODEV when nothing answers there; uart_write()
+ * then throws its text away. May be called again with another config.
+ */
+int uart_init(const struct uart_config *config) __must_check;
+
+bool uart_present(void);
+
+/*
+ * From polling to interrupts; `received` is called on this CPU with each typed character. Needs irq.c and
+ * timers: a UART without a usable interrupt is looked after by a timer, which the log then says.
+ */
+void uart_start(void (*received)(void *context, char c), void *context);
+
+/* Sends raw bytes through the transmit ring; what does not fit is lost and counted. See uart_space(). */
+void uart_write(const char *text, size_t length);
+
+/* Bytes that uart_write() takes now without loss. */
+size_t uart_space(void);
+
+/* Bytes lost since start because the ring was full or the UART stuck. */
+uint64_t uart_lost(void);
+
+/* Waits, bounded, until everything is on the wire; for the last words before power-off, and in a crash.
+ * Interrupts are not used. */
+void uart_flush(void);
+
+/* From now on everything is sent polled: for a crash report, where interrupts no longer come. */
+void uart_polled(void);
+
+/* Makes the serial line a sink of the log; \n goes out as \r\n. */
+void uart_log(void);
