@@ -2,8 +2,6 @@
 ; Sources: Multiboot2 specification 2.0, 3.1 (header) and 3.3 (machine state); AMD APM vol. 2, 14.6 (enabling long mode).
 ; Everything here runs, and is linked, at its physical address.
 
-IMAGE_BASE        equ 0xffffffff80000000
-
 MB2_MAGIC         equ 0xe85250d6
 MB2_LOADED        equ 0x36d76289        ; EAX at entry
 MB2_ARCH_I386     equ 0
@@ -65,7 +63,7 @@ global boot_entry
 boot_entry:
     cli
     cld
-    mov esp, boot_stack_top
+    mov esp, early_stack_top
     mov edi, ebx                        ; physical address of the information block: kernel_start's argument
 
     mov esi, message_loader
@@ -191,8 +189,7 @@ long_mode:
     mov fs, eax
     mov gs, eax
     mov ss, eax
-    mov rax, IMAGE_BASE
-    lea rsp, [rax + boot_stack_top]
+    mov rsp, boot_stack_top
     mov edi, edi
     push 0                              ; no caller: ends a backtrace
     mov rax, kernel_start
@@ -216,5 +213,9 @@ early_pml4:       resb 4096
 early_pdpt:       resb 4096
 early_pdpt_image: resb 4096
 early_pd:         resb 4 * 4096
-                  resb 32768
+                  resb 256
+early_stack_top:
+
+section .bss nobits alloc noexec write align=16
+                  resb 32768            ; until kernel/main.c moves to the per-CPU stack
 boot_stack_top:

@@ -184,6 +184,11 @@ bool uart_present(void)
     return uart.present;
 }
 
+bool uart_same(const struct uart_config *config)
+{
+    return uart.present && uart.config.mmio == config->mmio && uart.config.base == config->base;
+}
+
 static bool uart_wait(uint8_t mask)
 {
     uint64_t limit = tsc_now() + tsc_hz() / 1000000 * WAIT_US;

@@ -32,6 +32,9 @@ int uart_init(const struct uart_config *config) __must_check;
 
 bool uart_present(void);
 
+/* Whether the UART in use is the one at this place. */
+bool uart_same(const struct uart_config *config);
+
 /*
  * From polling to interrupts; `received` is called on this CPU with each typed character. Needs irq.c and
  * timers: a UART without a usable interrupt is looked after by a timer, which the log then says.

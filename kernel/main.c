@@ -1,34 +1,146 @@
 #include "kernel/main.h"
+#include "arch/x86_64/acpi.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/desc.h"
+#include "arch/x86_64/firmware.h"
+#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/paging.h"
+#include "arch/x86_64/percpu.h"
+#include "arch/x86_64/trap.h"
+#include "arch/x86_64/tsc.h"
 #include "boot/bootinfo.h"
+#include "drivers/fb.h"
 #include "drivers/uart.h"
+#include "kernel/crashtest.h"
+#include "kernel/irq.h"
 #include "kernel/log.h"
+#include "kernel/memory.h"
 #include "kernel/panic.h"
+#include "lib/string.h"
+
+#define BLOCK_MAX MiB /* no loader's information block is larger */
 
 static struct bootinfo bootinfo;
 
+static bool option(const char *key, char *value, size_t size)
+{
+    return bootinfo_option(bootinfo.cmdline, key, value, size);
+}
+
+/* Reads the loader's block, which lies anywhere below 4 GiB, before anything could overwrite it. */
+static const char *read_bootinfo(uint32_t block)
+{
+    const uint32_t *total_size = phys_to_virt(hpa(block));
+    const char *why;
+
+    return bootinfo_parse(&bootinfo, total_size, min_u64(*total_size, BLOCK_MAX), &why) ? why : NULL;
+}
+
+static void read_options(void)
+{
+    char value[16];
+
+    if (option("log", value, sizeof(value)))
+        log_set_level(strcmp(value, "debug") == 0  ? LOG_DEBUG
+                      : strcmp(value, "warn") == 0 ? LOG_WARN
+                                                   : LOG_INFO);
+    if (option("panic", value, sizeof(value)))
+        panic_set_reboot(strcmp(value, "reboot") == 0);
+}
+
+static void open_console(void)
+{
+    struct uart_config config;
+    char value[32];
+    bool asked = option("console", value, sizeof(value));
+    bool wrong = asked && uart_parse(&config, value) != 0;
+
+    if ((asked && !wrong) || uart_parse(&config, "com1") == 0)
+        if (uart_init(&config) == 0)
+            uart_log();
+    if (wrong)
+        log_warn("console=%s is not understood: com1 is used (examples: com1,115200 com2 0x3f8,9600)", value);
+}
+
+/* The firmware's own choice counts when the command line makes none and nothing answers, or something else,
+ * at COM1. */
+static void follow_firmware_console(void)
+{
+    char value[4];
+    struct uart_config config = {
+        .mmio = acpi.console.mmio,
+        .base = acpi.console.base,
+        .stride = acpi.console.stride,
+        .baud = acpi.console.baud,
+        .isa = acpi.console.isa_irq >= 0,
+        .gsi = acpi.console.isa_irq >= 0 ? acpi.console.isa_irq : (int)acpi.console.gsi,
+    };
+
+    if (!acpi.console.present || option("console", value, sizeof(value)) || uart_same(&config))
+        return;
+    log_info("console: moving to the firmware's console at 0x%llx (SPCR)", (unsigned long long)config.base);
+    if (uart_init(&config))
+        log_warn("console: no UART answers there");
+}
+
+static void log_start(void)
+{
+    log_info("Plinth " PLINTH_VERSION ", loaded by %s%s",
+             bootinfo.loader[0] ? bootinfo.loader : "an unnamed loader", bootinfo.uefi ? " under UEFI" : "");
+    log_info("cpu: %s, %u address bits", cpu_features.brand, cpu_features.maxphyaddr);
+    for (unsigned i = 0; i < bootinfo.module_count; i++)
+        log_debug("module: %s, %llu bytes", bootinfo.module[i].name,
+                  (unsigned long long)bootinfo.module[i].size);
+}
+
+_Noreturn static void cpu_loop(void)
+{
+    struct cpu *cpu = this_cpu();
+
+    for (;;) {
+        timer_queue_run(&cpu->timers, tsc_now());
+        lapic_timer_program(timer_queue_next(&cpu->timers));
+        cpu_idle();
+    }
+}
+
+/* On the boot CPU's main stack. The order is that of need: each line uses what the lines before it brought
+ * up. */
+_Noreturn static void main_stack_start(void)
+{
+    char value[8];
+
+    if (desc_init_cpu())
+        panic("no memory for the task state");
+    acpi_init(&bootinfo);
+    tsc_init();
+    lapic_init();
+    irq_init();
+    follow_firmware_console();
+    uart_start(NULL, NULL);
+    if (option("crash", value, sizeof(value)))
+        crash_on_request(value);
+    log_info("plinth: ready");
+    cpu_loop();
+}
+
 _Noreturn void kernel_start(uint32_t block)
 {
-    const char *why;
-    const uint32_t *size = phys_to_virt(hpa(block));
-    struct uart_config serial;
+    const char *wrong;
+    struct cpu *cpu;
 
     desc_init_boot();
     cpu_init();
-    int error = bootinfo_parse(&bootinfo, size, *size, &why);
-    if (uart_parse(&serial, "com1") == 0 && uart_init(&serial) == 0)
-        uart_log();
-    if (error)
-        panic("%s", why);
-    log_info("Plinth " PLINTH_VERSION ", loaded by %s", bootinfo.loader);
-    log_info("cpu: %s", cpu_features.brand);
-    for (unsigned i = 0; i < bootinfo.region_count; i++)
-        log_info("region %llx %llx %d", (unsigned long long)bootinfo.region[i].start.raw,
-                 (unsigned long long)bootinfo.region[i].size, bootinfo.region[i].type);
-    char value[16];
-    if (bootinfo_option(bootinfo.cmdline, "crash", value, sizeof(value)))
-        *(volatile int *)0x123456789000 = 1;
-    cpu_halt_forever();
+    wrong = read_bootinfo(block);
+    open_console();
+    if (wrong)
+        panic("%s", wrong);
+    read_options();
+    log_start();
+    memory_init(&bootinfo);
+    fb_init(&bootinfo.framebuffer);
+    cpu = percpu_create(0, 0);
+    if (!cpu)
+        panic("no memory for the per-CPU block");
+    stack_switch(cpu, main_stack_start);
 }

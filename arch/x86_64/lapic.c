@@ -1,0 +1,205 @@
+#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/acpi.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/paging.h"
+#include "arch/x86_64/percpu.h"
+#include "arch/x86_64/tsc.h"
+#include "hw/apic.h"
+#include "kernel/irq.h"
+#include "kernel/log.h"
+#include "kernel/panic.h"
+
+#define CALIBRATE_US 10000
+#define ICR_TRIES    100000 /* the delivery bit is not worth a hang */
+
+/* The same on all CPUs; written by lapic_init() on the boot CPU. */
+static bool x2apic;
+static bool use_deadline;
+static volatile uint8_t *registers; /* xAPIC: its page */
+static uint64_t timer_ratio;        /* APIC timer ticks per TSC tick, 32.32 fixed point */
+
+static uint32_t lapic_read(uint32_t reg)
+{
+    if (x2apic)
+        return (uint32_t)rdmsr(MSR_X2APIC(reg));
+    return *(volatile uint32_t *)(registers + reg);
+}
+
+static void lapic_write(uint32_t reg, uint32_t value)
+{
+    if (x2apic)
+        wrmsr(MSR_X2APIC(reg), value);
+    else
+        *(volatile uint32_t *)(registers + reg) = value;
+}
+
+static void enable(void)
+{
+    uint64_t base = rdmsr(MSR_APIC_BASE);
+
+    if (x2apic || (base & APIC_BASE_EXTD) != 0) {
+        x2apic = true;
+        wrmsr(MSR_APIC_BASE, base | APIC_BASE_EN); /* from disabled, by way of xAPIC mode (SDM 11.12.5) */
+        wrmsr(MSR_APIC_BASE, base | APIC_BASE_EN | APIC_BASE_EXTD);
+        return;
+    }
+    wrmsr(MSR_APIC_BASE, base | APIC_BASE_EN);
+    if (!registers)
+        registers = map_device(hpa(base & APIC_BASE_ADDRESS), PAGE_SIZE);
+    if (!registers)
+        panic("no memory to map the local APIC");
+}
+
+static void mask_lvt(void)
+{
+    static const uint32_t entries[] = { APIC_LVT_TIMER, APIC_LVT_LINT0, APIC_LVT_LINT1,
+                                        APIC_LVT_ERROR, APIC_LVT_PERF,  APIC_LVT_THERMAL };
+    uint32_t max = APIC_VERSION_MAX_LVT(lapic_read(APIC_VERSION)); /* which of them exist: SDM 11.4.8 */
+
+    for (unsigned i = 0; i < ARRAY_SIZE(entries) && i <= max; i++)
+        lapic_write(entries[i], APIC_LVT_MASKED);
+}
+
+/* The error register must be written before it is read (SDM 11.5.3). */
+static void lapic_error(void *context)
+{
+    static bool logged;
+
+    (void)context;
+    lapic_write(APIC_ESR, 0);
+
+    uint32_t error = lapic_read(APIC_ESR);
+
+    if (!logged)
+        log_warn("lapic: error status %02x; further ones are not shown", error);
+    logged = true;
+}
+
+/* The queue itself is run by the CPU loop, which then programs the next deadline. */
+static void lapic_timer(void *context)
+{
+    (void)context;
+    this_cpu()->timer_programmed = TIMER_NEVER;
+}
+
+/* A kick has done its work by ending HLT or the guest's run. */
+static void lapic_kick(void *context)
+{
+    (void)context;
+}
+
+static void calibrate(void)
+{
+    uint32_t left;
+    uint64_t start;
+
+    lapic_write(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
+    lapic_write(APIC_TIMER_INITIAL, UINT32_MAX);
+    start = tsc_now();
+    tsc_delay_us(CALIBRATE_US);
+    left = lapic_read(APIC_TIMER_CURRENT);
+
+    uint64_t ticks = tsc_now() - start;
+
+    lapic_write(APIC_TIMER_INITIAL, 0);
+    timer_ratio = ((uint64_t)(UINT32_MAX - left) << 32) / ticks;
+    if (timer_ratio == 0)
+        panic("the local APIC's timer does not count");
+}
+
+static void init_timer(void)
+{
+    uint32_t mode = use_deadline ? APIC_LVT_TIMER_DEADLINE : APIC_LVT_TIMER_ONESHOT;
+
+    lapic_write(APIC_TIMER_DIVIDE, APIC_DIVIDE_BY_1);
+    lapic_write(APIC_LVT_TIMER, IRQ_VECTOR_TIMER | mode);
+    __asm__ volatile("mfence"
+                     :
+                     :
+                     : "memory"); /* xAPIC: the mode must be set before the deadline is (SDM 11.5.4.1) */
+}
+
+static void init_shared(void)
+{
+    x2apic = cpu_has(CPU_X2APIC);
+    use_deadline = cpu_has(CPU_TSC_DEADLINE);
+    irq_bind(IRQ_VECTOR_TIMER, lapic_timer, NULL);
+    irq_bind(IRQ_VECTOR_KICK, lapic_kick, NULL);
+    irq_bind(IRQ_VECTOR_ERROR, lapic_error, NULL);
+}
+
+void lapic_init(void)
+{
+    bool first = this_cpu()->index == 0;
+
+    if (first)
+        init_shared();
+    enable();
+    lapic_write(APIC_SVR, APIC_SVR_ENABLE | IRQ_VECTOR_SPURIOUS);
+    lapic_write(APIC_TPR, 0);
+    mask_lvt();
+    if (acpi.nmi_lint >= 0)
+        lapic_write(acpi.nmi_lint == 0 ? APIC_LVT_LINT0 : APIC_LVT_LINT1,
+                    APIC_MODE_NMI << APIC_LVT_MODE_SHIFT | (acpi.nmi_active_low ? APIC_LVT_ACTIVE_LOW : 0));
+    lapic_write(APIC_ESR, 0);
+    lapic_write(APIC_LVT_ERROR, IRQ_VECTOR_ERROR);
+    if (first && !use_deadline)
+        calibrate();
+    init_timer();
+    this_cpu()->apic_id = lapic_id();
+    if (first)
+        log_info("lapic: id %u, %s, timer %s", lapic_id(), x2apic ? "x2APIC" : "xAPIC",
+                 use_deadline ? "by TSC deadline" : "one-shot");
+}
+
+void lapic_eoi(void)
+{
+    lapic_write(APIC_EOI, 0);
+}
+
+uint32_t lapic_id(void)
+{
+    uint32_t id = lapic_read(APIC_ID);
+
+    return x2apic ? id : id >> APIC_ID_SHIFT;
+}
+
+void lapic_timer_program(uint64_t deadline)
+{
+    struct cpu *cpu = this_cpu();
+    uint64_t now, ticks;
+
+    if (deadline == cpu->timer_programmed)
+        return;
+    cpu->timer_programmed = deadline;
+    if (use_deadline) {
+        wrmsr(MSR_TSC_DEADLINE, deadline == TIMER_NEVER ? 0 : deadline);
+        return;
+    }
+    if (deadline == TIMER_NEVER) {
+        lapic_write(APIC_TIMER_INITIAL, 0);
+        return;
+    }
+    now = tsc_now();
+    ticks = deadline > now ? (uint64_t)min_u64((deadline - now), UINT64_C(1) << 40) : 0;
+    ticks = (uint64_t)((unsigned __int128)ticks * timer_ratio >> 32) + 1;
+    lapic_write(APIC_TIMER_INITIAL, (uint32_t)min_u64(ticks, UINT32_MAX));
+}
+
+void lapic_send_ipi(uint32_t apic_id, unsigned vector)
+{
+    uint32_t command = vector | APIC_MODE_FIXED << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT;
+
+    if (x2apic) {
+        __asm__ volatile("mfence; lfence"
+                         :
+                         :
+                         : "memory"); /* the write to the ICR does not order stores (SDM 11.12.3) */
+        wrmsr(MSR_X2APIC(APIC_ICR), (uint64_t)apic_id << 32 | command);
+        return;
+    }
+    for (unsigned i = 0; i < ICR_TRIES && (lapic_read(APIC_ICR) & APIC_ICR_PENDING) != 0; i++)
+        cpu_pause();
+    lapic_write(APIC_ICR_HIGH, apic_id << APIC_ID_SHIFT);
+    lapic_write(APIC_ICR, command);
+}
