@@ -1,59 +1,91 @@
 /*
- * plinth.toml, parsed and checked. All strings are copies inside the config. Errors never stop the parse early where
- * something more can be said: a VM with an error is marked, the others stay usable. Compiles on the host;
- * tools/mkiso checks a config with this very code.
+ * plinth.toml, parsed and checked. All strings are copies inside the config. Errors never stop the parse
+ * early where something more can be said: a VM with an error is marked, the others stay usable. Compiles on
+ * the host; tools/mkiso checks a config with this very code. docs/config.md is the reference for those who
+ * write the file.
  */
 #pragma once
 
 #include "lib/types.h"
+#include "lib/toml.h"
 
 #define CONFIG_MAX_VMS     64
 #define CONFIG_MAX_MODULES 8
 #define CONFIG_MAX_ERRORS  16
-#define CONFIG_NAME_MAX    32   /* VM names: [A-Za-z0-9_-]+ */
+#define CONFIG_NAME_MAX    32 /* VM names: [A-Za-z0-9_-]+ */
 #define CONFIG_PATH_MAX    128
 #define CONFIG_CMDLINE_MAX 1024
 #define CONFIG_MAX_VCPUS   16
+#define CONFIG_MAX_MEMORY  (1024 * GiB)
 
 enum config_all_stopped { ALL_STOPPED_SHELL, ALL_STOPPED_POWEROFF, ALL_STOPPED_REBOOT };
 
+/*
+ * The keys of each table; they index its `at[]`, which says where the key stands in the file, for messages.
+ * line 0: not given; column 0: only misspelt, in that line.
+ */
+enum config_host_key { HOST_CONSOLE, HOST_ATTACH, HOST_WHEN_ALL_STOPPED, HOST_KEYS };
+enum config_module_key { MODULE_PATH, MODULE_CMDLINE, MODULE_KEYS };
+enum config_vm_key {
+    VM_CPUS,
+    VM_MEMORY,
+    VM_KERNEL,
+    VM_INITRD,
+    VM_CMDLINE,
+    VM_MODULES,
+    VM_AUTOSTART,
+    VM_DEBUG_EXIT,
+    VM_KEYS
+};
+
+/*
+ * Paths are relative to plinth.toml: letters, digits and . _ + - = , @ ~ between slashes, no part empty, "."
+ * or "..". tools/mkiso gives each boot module its path as its string, letter by letter.
+ */
 struct config_module {
+    struct toml_place at[MODULE_KEYS];
+    struct toml_place place; /* of the element in the array */
     char path[CONFIG_PATH_MAX];
     char cmdline[CONFIG_CMDLINE_MAX]; /* modules = ["file", { path = "file", cmdline = "words" }] */
 };
 
 struct config_vm {
+    struct toml_place at[VM_KEYS];
     char name[CONFIG_NAME_MAX];
-    unsigned line;     /* of its [vm.NAME] header, for messages */
-    bool broken;       /* an error was found in it: do not start it */
-    unsigned cpus;     /* 1 .. CONFIG_MAX_VCPUS; default 1 */
-    uint64_t memory;   /* bytes, multiple of 2 MiB, at least 2 MiB; required */
+    unsigned line; /* of its [vm.NAME] header, for messages */
+    unsigned column;
+    bool broken;                  /* an error was found in it: do not start it */
+    unsigned cpus;                /* 1 .. CONFIG_MAX_VCPUS; default 1 */
+    uint64_t memory;              /* bytes, multiple of 2 MiB, 2 MiB .. CONFIG_MAX_MEMORY; required */
     char kernel[CONFIG_PATH_MAX]; /* required */
     char initrd[CONFIG_PATH_MAX]; /* empty: none */
     char cmdline[CONFIG_CMDLINE_MAX];
     unsigned module_count;
     struct config_module module[CONFIG_MAX_MODULES];
-    bool autostart;    /* default true */
-    bool debug_exit;   /* isa-debug-exit at port 0xf4; default false */
+    bool autostart;  /* default true */
+    bool debug_exit; /* isa-debug-exit at port 0xf4; default false */
 };
 
 struct config_error {
     unsigned line, column; /* from 1 */
-    char text[192];        /* what, and what to do: "unknown key 'memry' in [vm.web]; did you mean 'memory'?" */
+    char text[192]; /* what, and what to do: "unknown key 'memry' in [vm.web]; did you mean 'memory'?" */
 };
 
 struct config {
-    char console[64]; /* host.console, e.g. "com1,115200"; empty: not said */
+    struct toml_place at[HOST_KEYS];
+    struct toml_place host; /* of [host]; line 0: not there */
+    char console[64];       /* host.console, e.g. "com1,115200"; empty: not said */
     char attach[CONFIG_NAME_MAX];
-    enum config_all_stopped when_all_stopped;
+    enum config_all_stopped when_all_stopped; /* default ALL_STOPPED_SHELL */
     unsigned vm_count;
     struct config_vm vm[CONFIG_MAX_VMS];
-    unsigned error_count; /* may exceed CONFIG_MAX_ERRORS: the first ones are kept */
+    unsigned error_count; /* may exceed CONFIG_MAX_ERRORS: the first ones are kept, in the order of lines */
     struct config_error error[CONFIG_MAX_ERRORS];
 };
 
 /*
- * Parses `size` bytes of UTF-8 text. 0 if there was no error, else -EINVAL with error[] filled and with everything that could be
- * understood in place. `config` is large: allocate it, do not put it on a stack.
+ * Parses `size` bytes of UTF-8 text. 0 if there was no error, else -EINVAL with error[] filled and with
+ * everything that could be understood in place; an error in [host] breaks no VM. `config` is large: allocate
+ * it, do not put it on a stack.
  */
 int config_parse(struct config *config, const char *text, size_t size) __must_check;

@@ -1,0 +1,614 @@
+#include "kernel/config.h"
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "lib/spell.h"
+#include "lib/string.h"
+
+/* --- the schema --- */
+
+enum kind {
+    KIND_TEXT,    /* a string, not empty */
+    KIND_WORDS,   /* a string */
+    KIND_PATH,    /* a string: the path of an image */
+    KIND_MEMORY,  /* a string: bytes, into uint64_t */
+    KIND_COUNT,   /* an integer, 1 .. limit, into unsigned */
+    KIND_FLAG,    /* a boolean */
+    KIND_STOPPED, /* a string out of stopped_names, into enum config_all_stopped */
+    KIND_MODULES, /* an array of modules */
+};
+
+struct key {
+    const char *name;
+    enum kind kind;
+    bool required;
+    size_t offset; /* of the field in its struct */
+    size_t limit;  /* size of a string field in bytes; the largest number */
+    const char *example;
+};
+
+/* One of the config's tables; the keys stand in the order of its enum config_*_key. */
+struct table {
+    const struct key *keys;
+    unsigned count;
+};
+
+#define STRING(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
+
+static const struct key host_keys[HOST_KEYS] = {
+    [HOST_CONSOLE] = { "console", KIND_TEXT, false, STRING(config, console), "\"com1,115200\"" },
+    [HOST_ATTACH] = { "attach", KIND_TEXT, false, STRING(config, attach), "\"demo\"" },
+    [HOST_WHEN_ALL_STOPPED] = { "when-all-stopped", KIND_STOPPED, false,
+                                offsetof(struct config, when_all_stopped), 0, "\"poweroff\"" },
+};
+
+static const struct key vm_keys[VM_KEYS] = {
+    [VM_CPUS] = { "cpus", KIND_COUNT, false, offsetof(struct config_vm, cpus), CONFIG_MAX_VCPUS, "2" },
+    [VM_MEMORY] = { "memory", KIND_MEMORY, true, offsetof(struct config_vm, memory), 0, "\"256M\"" },
+    [VM_KERNEL] = { "kernel", KIND_PATH, true, STRING(config_vm, kernel), "\"vmlinuz\"" },
+    [VM_INITRD] = { "initrd", KIND_PATH, false, STRING(config_vm, initrd), "\"initrd.img\"" },
+    [VM_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_vm, cmdline), "\"console=ttyS0\"" },
+    [VM_MODULES] = { "modules", KIND_MODULES, false, 0, 0, "[\"data.img\"]" },
+    [VM_AUTOSTART] = { "autostart", KIND_FLAG, false, offsetof(struct config_vm, autostart), 0, NULL },
+    [VM_DEBUG_EXIT] = { "debug-exit", KIND_FLAG, false, offsetof(struct config_vm, debug_exit), 0, NULL },
+};
+
+static const struct key module_keys[MODULE_KEYS] = {
+    [MODULE_PATH] = { "path", KIND_PATH, true, STRING(config_module, path), "\"data.img\"" },
+    [MODULE_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_module, cmdline), "\"words\"" },
+};
+
+static const struct table host_table = { host_keys, HOST_KEYS };
+static const struct table vm_table = { vm_keys, VM_KEYS };
+static const struct table module_table = { module_keys, MODULE_KEYS };
+
+static const char *const stopped_names[] = {
+    [ALL_STOPPED_SHELL] = "shell",
+    [ALL_STOPPED_POWEROFF] = "poweroff",
+    [ALL_STOPPED_REBOOT] = "reboot",
+};
+
+/* --- errors --- */
+
+struct reader {
+    struct config *config;
+    struct config_vm *vm;      /* whose text is being read; NULL: nobody's */
+    bool ignore;               /* below a header that nobody knows */
+    struct toml_place refused; /* the last step that was refused: what is below it is not refused again */
+    char where[24 + CONFIG_NAME_MAX]; /* the table being read, for messages */
+};
+
+/* Appends an error, which breaks the VM being read. */
+static __printf(3, 4) void add_error(struct reader *r, struct toml_place place, const char *fmt, ...)
+{
+    struct config *config = r->config;
+    va_list args;
+
+    if (r->vm)
+        r->vm->broken = true;
+    if (config->error_count++ >= CONFIG_MAX_ERRORS)
+        return;
+    struct config_error *error = &config->error[config->error_count - 1];
+    error->line = place.line;
+    error->column = place.column;
+    va_start(args, fmt);
+    format_text_v(error->text, sizeof(error->text), fmt, args);
+    va_end(args);
+    for (char *c = error->text; *c; c++) /* a quoted key may hold escapes that a terminal obeys */
+        if ((uint8_t)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
+static bool same_place(struct toml_place a, struct toml_place b)
+{
+    return a.line == b.line && a.column == b.column;
+}
+
+/* True the first time that a step is refused: the tables in it come as events of their own. */
+static bool refuse_once(struct reader *r, const struct toml_step *step)
+{
+    if (same_place(r->refused, step->place))
+        return false;
+    r->refused = step->place;
+    return true;
+}
+
+static const struct key *find_key(const struct table *table, const char *name)
+{
+    for (unsigned i = 0; i < table->count; i++)
+        if (strcmp(table->keys[i].name, name) == 0)
+            return &table->keys[i];
+    return NULL;
+}
+
+static void unknown_key(struct reader *r, const struct table *table, struct toml_place *at,
+                        const struct toml_step *step)
+{
+    if (!refuse_once(r, step))
+        return;
+    for (unsigned i = 0; i < table->count; i++) {
+        if (!spelt_like(step->key, table->keys[i].name))
+            continue;
+        if (at[i].line == 0)
+            at[i].line = step->place.line;
+        add_error(r, step->place, "unknown key '%s' in %s; did you mean '%s'?", step->key, r->where,
+                  table->keys[i].name);
+        return;
+    }
+    if (table != &vm_table && find_key(&vm_table, step->key))
+        add_error(r, step->place, "unknown key '%s' in %s; it belongs below [vm.NAME]", step->key, r->where);
+    else if (table != &host_table && find_key(&host_table, step->key))
+        add_error(r, step->place, "unknown key '%s' in %s; it belongs below [host]", step->key, r->where);
+    else
+        add_error(r, step->place, "unknown key '%s' in %s; docs/config.md lists the known ones", step->key,
+                  r->where);
+}
+
+static void wrong_type(struct reader *r, struct toml_place place, const struct key *key, enum toml_type type)
+{
+    static const char *const wanted[] = {
+        [KIND_TEXT] = "a string such as ",    [KIND_WORDS] = "a string such as ",
+        [KIND_PATH] = "a string such as ",    [KIND_MEMORY] = "a string such as ",
+        [KIND_COUNT] = "an integer such as ", [KIND_FLAG] = "true or false",
+        [KIND_STOPPED] = "a string such as ", [KIND_MODULES] = "an array such as ",
+    };
+
+    add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
+              key->example ? key->example : "", toml_type_name(type));
+}
+
+/* --- values --- */
+
+static void set_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+{
+    size_t length = toml_string(event, to, key->limit);
+
+    if (length >= key->limit) {
+        add_error(r, event->place, "%s is %u bytes long; at most %u fit", key->name, (unsigned)length,
+                  (unsigned)key->limit - 1);
+        return;
+    }
+    if (length == 0 && key->kind != KIND_WORDS)
+        add_error(r, event->place, "%s is empty; write %s, or leave the key out", key->name, key->example);
+    for (const char *c = to; *c; c++) {
+        if ((uint8_t)*c >= 0x20 && *c != 0x7f)
+            continue;
+        add_error(r, event->place, "%s holds a control character; only printable ones can be passed on",
+                  key->name);
+        return;
+    }
+}
+
+static bool is_path_character(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+           (c != '\0' && strchr("._+-=,@~/", c));
+}
+
+/* Why `path` cannot name an image, to follow the key in a sentence; NULL if it can. */
+static const char *path_fault(const char *path)
+{
+    const char *part = path;
+
+    if (path[0] == '/')
+        return "must be a path below this file's folder, without '/' at its start";
+    for (const char *c = path;; c++) {
+        if (*c != '/' && *c != '\0') {
+            if (!is_path_character(*c))
+                return "must be a path of letters, digits and . _ + - = , @ ~ /";
+            continue;
+        }
+        size_t length = (size_t)(c - part);
+        if (length == 0 || (length <= 2 && memcmp(part, "..", length) == 0))
+            return "must be a plain path below this file's folder: no part of it empty, '.' or '..'";
+        if (*c == '\0')
+            return NULL;
+        part = c + 1;
+    }
+}
+
+static void set_path(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+{
+    unsigned errors = r->config->error_count;
+    const char *fault;
+
+    set_text(r, key, to, event);
+    if (r->config->error_count == errors && (fault = path_fault(to)))
+        add_error(r, event->place, "%s %s", key->name, fault);
+    if (r->config->error_count != errors)
+        to[0] = '\0';
+}
+
+static void set_memory(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event)
+{
+    static const struct {
+        char letter;
+        uint64_t bytes;
+    } units[] = { { 'K', KiB }, { 'M', MiB }, { 'G', GiB } };
+    char text[24];
+    size_t length = toml_string(event, text, sizeof(text)), digits = 0;
+    uint64_t number = 0, unit = 0;
+
+    while (text[digits] >= '0' && text[digits] <= '9')
+        number = min_u64(number * 10 + (uint64_t)(text[digits++] - '0'), CONFIG_MAX_MEMORY);
+    for (unsigned i = 0; i < ARRAY_SIZE(units); i++)
+        if (text[digits] == units[i].letter)
+            unit = units[i].bytes;
+    if (digits == 0 || unit == 0 || length != digits + 1)
+        add_error(r, event->place, "%s must be a whole number with K, M or G behind it, such as %s",
+                  key->name, key->example);
+    else if (number > CONFIG_MAX_MEMORY / unit)
+        add_error(r, event->place, "%s is too large; a VM takes at most %uG", key->name,
+                  (unsigned)(CONFIG_MAX_MEMORY / GiB));
+    else if (number == 0 || !is_aligned(number * unit, PAGE_2M))
+        add_error(r, event->place, "%s must be a multiple of 2M, and at least 2M", key->name);
+    else
+        *to = number * unit;
+}
+
+static void set_count(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
+{
+    if (event->integer < 1 || (uint64_t)event->integer > key->limit)
+        add_error(r, event->place, "%s must be 1 to %u", key->name, (unsigned)key->limit);
+    else
+        *to = (unsigned)event->integer;
+}
+
+static void set_stopped(struct reader *r, const struct key *key, enum config_all_stopped *to,
+                        const struct toml_event *event)
+{
+    char text[16];
+
+    toml_string(event, text, sizeof(text));
+    for (unsigned i = 0; i < ARRAY_SIZE(stopped_names); i++) {
+        if (strcmp(text, stopped_names[i]) != 0)
+            continue;
+        *to = (enum config_all_stopped)i;
+        return;
+    }
+    add_error(r, event->place, "%s must be \"%s\", \"%s\" or \"%s\"", key->name, stopped_names[0],
+              stopped_names[1], stopped_names[2]);
+}
+
+/* Checks one value and stores it in its field of `base`, the struct of its table. */
+static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
+{
+    static const enum toml_type types[] = {
+        [KIND_TEXT] = TOML_STRING,    [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
+        [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
+        [KIND_STOPPED] = TOML_STRING, [KIND_MODULES] = TOML_ARRAY,
+    };
+    void *field = (char *)base + key->offset;
+
+    if (event->type != types[key->kind]) {
+        wrong_type(r, event->place, key, event->type);
+        return;
+    }
+    switch (key->kind) {
+    case KIND_TEXT:
+    case KIND_WORDS:
+        set_text(r, key, field, event);
+        break;
+    case KIND_PATH:
+        set_path(r, key, field, event);
+        break;
+    case KIND_MEMORY:
+        set_memory(r, key, field, event);
+        break;
+    case KIND_COUNT:
+        set_count(r, key, field, event);
+        break;
+    case KIND_FLAG:
+        *(bool *)field = event->boolean;
+        break;
+    case KIND_STOPPED:
+        set_stopped(r, key, field, event);
+        break;
+    case KIND_MODULES: /* its elements follow */
+        break;
+    }
+}
+
+/* --- tables --- */
+
+static void on_module(struct reader *r, unsigned level, const struct toml_event *event);
+
+/*
+ * A value at or below the key path[level] of `table`; `base` is the table's struct, `at` where its keys
+ * stand. Tells a second `key =` from what is inside the first by the place of the key.
+ */
+static void on_key(struct reader *r, const struct table *table, void *base, struct toml_place *at,
+                   unsigned level, const struct toml_event *event)
+{
+    const struct toml_step *step = &event->path[level];
+    const struct key *key = find_key(table, step->key);
+    bool inside = event->depth > level + 1;
+
+    if (!key) {
+        unknown_key(r, table, at, step);
+        return;
+    }
+    struct toml_place *first = &at[key - table->keys];
+    if (inside && same_place(*first, step->place)) {
+        if (key->kind == KIND_MODULES)
+            on_module(r, level + 1, event);
+        return;
+    }
+    if (first->column != 0) {
+        if (refuse_once(r, step))
+            add_error(r, step->place, "%s was given already in line %u; keep one of the two", key->name,
+                      first->line);
+        return;
+    }
+    *first = step->place;
+    if (inside)
+        wrong_type(r, step->place, key, TOML_TABLE);
+    else
+        set_value(r, key, base, event);
+}
+
+/* A value at or below the element path[level] of a VM's modules. */
+static void on_module(struct reader *r, unsigned level, const struct toml_event *event)
+{
+    const struct toml_step *step = &event->path[level];
+    struct config_vm *vm = r->vm;
+
+    if (!step->element)
+        return;
+    if (step->index >= CONFIG_MAX_MODULES) {
+        if (step->index == CONFIG_MAX_MODULES && refuse_once(r, step))
+            add_error(r, step->place, "a VM takes at most %d modules", CONFIG_MAX_MODULES);
+        return;
+    }
+    struct config_module *module = &vm->module[step->index];
+    if (event->depth > level + 1) {
+        format_text(r->where, sizeof(r->where), "a module of [vm.%s]", vm->name);
+        if (!event->path[level + 1].element)
+            on_key(r, &module_table, module, module->at, level + 1, event);
+        return;
+    }
+    vm->module_count = step->index + 1;
+    module->place = step->place;
+    if (event->type == TOML_TABLE)
+        return;
+    module->at[MODULE_PATH] = step->place;
+    if (event->type == TOML_STRING)
+        set_path(r, &module_keys[MODULE_PATH], module->path, event);
+    else
+        add_error(r, event->place,
+                  "a module must be a string such as %s or { path = %s, cmdline = %s }, not %s",
+                  module_keys[MODULE_PATH].example, module_keys[MODULE_PATH].example,
+                  module_keys[MODULE_CMDLINE].example, toml_type_name(event->type));
+}
+
+static struct config_vm *find_vm(struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->vm_count; i++)
+        if (strcmp(config->vm[i].name, name) == 0)
+            return &config->vm[i];
+    return NULL;
+}
+
+static bool is_vm_name(const char *name)
+{
+    for (const char *c = name; *c; c++)
+        if (!((*c >= '0' && *c <= '9') || (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || *c == '_' ||
+              *c == '-'))
+            return false;
+    return name[0] != '\0' && strlen(name) < CONFIG_NAME_MAX;
+}
+
+/* Adds a VM with its defaults. The name is valid and there is room. */
+static struct config_vm *add_vm(struct config *config, const struct toml_step *name)
+{
+    struct config_vm *vm = &config->vm[config->vm_count++];
+
+    memcpy(vm->name, name->key, strlen(name->key) + 1);
+    vm->line = name->place.line;
+    vm->column = name->place.column;
+    vm->cpus = 1;
+    vm->autostart = true;
+    return vm;
+}
+
+/* The VM named by path[1], added if it is new; NULL if that cannot be, which is said once. */
+static struct config_vm *vm_of(struct reader *r, const struct toml_step *name)
+{
+    struct config_vm *vm = find_vm(r->config, name->key);
+
+    if (vm)
+        return vm;
+    if (is_vm_name(name->key) && r->config->vm_count < CONFIG_MAX_VMS)
+        return add_vm(r->config, name);
+    if (!refuse_once(r, name))
+        return NULL;
+    if (!is_vm_name(name->key))
+        add_error(r, name->place, "'%s' is no name for a VM: 1 to %d letters, digits, '-' and '_'", name->key,
+                  CONFIG_NAME_MAX - 1);
+    else
+        add_error(r, name->place, "[vm.%s] is one too many: at most %d VMs can be described", name->key,
+                  CONFIG_MAX_VMS);
+    return NULL;
+}
+
+/* The table of a VM begins. */
+static bool on_vm_table(struct reader *r, const struct toml_step *name)
+{
+    r->vm = find_vm(r->config, name->key);
+    if (!r->vm)
+        return vm_of(r, name) != NULL;
+    add_error(r, name->place, "[vm.%s] was described already in line %u; each VM needs a name of its own",
+              name->key, r->vm->line);
+    return false;
+}
+
+static bool on_host_table(struct reader *r, const struct toml_step *name)
+{
+    if (r->config->host.line != 0) {
+        add_error(r, name->place, "[host] was given already in line %u; put both together",
+                  r->config->host.line);
+        return false;
+    }
+    r->config->host = name->place;
+    return true;
+}
+
+static void unknown_root(struct reader *r, const struct toml_event *event)
+{
+    const struct toml_step *step = &event->path[0];
+
+    if (!refuse_once(r, step))
+        return;
+    if (find_key(&vm_table, step->key))
+        add_error(r, step->place, "'%s' stands outside of a table; put it below [vm.NAME]", step->key);
+    else if (find_key(&host_table, step->key))
+        add_error(r, step->place, "'%s' stands outside of a table; put it below [host]", step->key);
+    else if (spelt_like(step->key, "host") || spelt_like(step->key, "vm"))
+        add_error(r, step->place, "unknown table '%s'; did you mean '%s'?", step->key,
+                  spelt_like(step->key, "host") ? "host" : "vm");
+    else
+        add_error(r, step->place,
+                  "unknown table or key '%s'; a VM is described below [vm.NAME], all else below [host]",
+                  step->key);
+}
+
+/* A table or value. False: a table that nobody knows. */
+static bool on_value(struct reader *r, const struct toml_event *event)
+{
+    const struct toml_step *path = event->path;
+    bool table = event->type == TOML_TABLE;
+    bool host = strcmp(path[0].key, "host") == 0;
+
+    r->vm = NULL;
+    if (!host && strcmp(path[0].key, "vm") != 0) {
+        unknown_root(r, event);
+        return false;
+    }
+    if (!table && event->depth < (host ? 2u : 3u)) {
+        add_error(r, event->place, "'%s' must be a table, not %s; write %s on a line of its own",
+                  path[event->depth - 1].key, toml_type_name(event->type), host ? "[host]" : "[vm.NAME]");
+        return false;
+    }
+    if (event->depth == 1)
+        return host ? on_host_table(r, &path[0]) : true;
+    if (host) {
+        format_text(r->where, sizeof(r->where), "[host]");
+        on_key(r, &host_table, r->config, r->config->at, 1, event);
+        return false;
+    }
+    if (event->depth == 2)
+        return on_vm_table(r, &path[1]);
+    r->vm = vm_of(r, &path[1]);
+    if (r->vm) {
+        format_text(r->where, sizeof(r->where), "[vm.%s]", r->vm->name);
+        on_key(r, &vm_table, r->vm, r->vm->at, 2, event);
+    }
+    return false;
+}
+
+/* A syntax error breaks the VM in whose text it stands; the key it stands in counts as given. */
+static void on_syntax_error(struct reader *r, const struct toml_event *event)
+{
+    const struct toml_step *path = event->path;
+
+    r->vm = NULL;
+    if (event->depth >= 2 && strcmp(path[0].key, "vm") == 0 && is_vm_name(path[1].key)) {
+        r->vm = find_vm(r->config, path[1].key);
+        if (!r->vm && r->config->vm_count < CONFIG_MAX_VMS)
+            r->vm = add_vm(r->config, &path[1]);
+    }
+    if (r->vm && event->depth >= 3) {
+        const struct key *key = find_key(&vm_table, path[2].key);
+        if (key && r->vm->at[key - vm_keys].line == 0)
+            r->vm->at[key - vm_keys] = path[2].place;
+    }
+    add_error(r, event->place, "%s", event->error);
+}
+
+static void on_event(void *context, const struct toml_event *event)
+{
+    struct reader *r = context;
+
+    if (event->type == TOML_ERROR) {
+        on_syntax_error(r, event);
+        return;
+    }
+    if (event->header)
+        r->ignore = false;
+    if (r->ignore)
+        return;
+    bool known = on_value(r, event);
+    if (event->header)
+        r->ignore = !known;
+}
+
+/* --- the whole --- */
+
+static void check_required(struct reader *r, const struct table *table, const struct toml_place *at,
+                           struct toml_place place)
+{
+    for (unsigned i = 0; i < table->count; i++)
+        if (table->keys[i].required && at[i].line == 0)
+            add_error(r, place, "%s has no %s; add a line such as: %s = %s", r->where, table->keys[i].name,
+                      table->keys[i].name, table->keys[i].example);
+}
+
+static void check_vm(struct reader *r, struct config_vm *vm)
+{
+    r->vm = vm;
+    format_text(r->where, sizeof(r->where), "[vm.%s]", vm->name);
+    check_required(r, &vm_table, vm->at, (struct toml_place){ vm->line, vm->column });
+    format_text(r->where, sizeof(r->where), "a module of [vm.%s]", vm->name);
+    for (unsigned i = 0; i < vm->module_count; i++)
+        check_required(r, &module_table, vm->module[i].at, vm->module[i].place);
+}
+
+static void check_attach(struct reader *r)
+{
+    struct config *config = r->config;
+
+    r->vm = NULL;
+    if (config->attach[0] == '\0' || find_vm(config, config->attach))
+        return;
+    for (unsigned i = 0; i < config->vm_count; i++) {
+        if (!spelt_like(config->attach, config->vm[i].name))
+            continue;
+        add_error(r, config->at[HOST_ATTACH], "attach names '%s', which is no VM; did you mean '%s'?",
+                  config->attach, config->vm[i].name);
+        return;
+    }
+    add_error(r, config->at[HOST_ATTACH], "attach names '%s', but there is no [vm.%s]", config->attach,
+              config->attach);
+}
+
+/* By insertion: there are few, and most are in order. */
+static void sort_errors(struct config *config)
+{
+    for (unsigned i = 1; i < config->error_count && i < CONFIG_MAX_ERRORS; i++) {
+        struct config_error error = config->error[i];
+        unsigned to = i;
+        for (; to > 0; to--) {
+            const struct config_error *before = &config->error[to - 1];
+            if (before->line < error.line || (before->line == error.line && before->column <= error.column))
+                break;
+            config->error[to] = *before;
+        }
+        config->error[to] = error;
+    }
+}
+
+int config_parse(struct config *config, const char *text, size_t size)
+{
+    struct reader reader = { .config = config };
+
+    memset(config, 0, sizeof(*config));
+    toml_parse(text, size, on_event, &reader);
+    for (unsigned i = 0; i < config->vm_count; i++)
+        check_vm(&reader, &config->vm[i]);
+    check_attach(&reader);
+    if (config->vm_count == 0 && config->error_count == 0)
+        add_error(&reader, (struct toml_place){ 1, 1 },
+                  "no VM is described; write for example: [vm.demo], and below it memory = \"256M\" and "
+                  "kernel = \"vmlinuz\"");
+    sort_errors(config);
+    return config->error_count == 0 ? 0 : -EINVAL;
+}
