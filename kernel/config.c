@@ -516,6 +516,9 @@ static void on_syntax_error(struct reader *r, const struct toml_event *event)
         if (!r->vm && r->config->vm_count < CONFIG_MAX_VMS)
             r->vm = add_vm(r->config, &path[1]);
     }
+    if (r->vm && event->depth == 2) /* its header is wrong: the reader does not report the keys below it */
+        for (unsigned i = 0; i < VM_KEYS; i++)
+            r->vm->at[i].line = r->vm->at[i].line ? r->vm->at[i].line : path[1].place.line;
     if (r->vm && event->depth >= 3) {
         const struct key *key = find_key(&vm_table, path[2].key);
         if (key && r->vm->at[key - vm_keys].line == 0)
