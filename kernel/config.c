@@ -158,24 +158,31 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
 
 /* --- values --- */
 
-static void set_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+/* False, with the field left empty, if the string is refused. */
+static bool set_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
 {
     size_t length = toml_string(event, to, key->limit);
 
     if (length >= key->limit) {
         add_error(r, event->place, "%s is %u bytes long; at most %u fit", key->name, (unsigned)length,
                   (unsigned)key->limit - 1);
-        return;
+        goto refuse;
     }
-    if (length == 0 && key->kind != KIND_WORDS)
+    if (length == 0 && key->kind != KIND_WORDS) {
         add_error(r, event->place, "%s is empty; write %s, or leave the key out", key->name, key->example);
+        goto refuse;
+    }
     for (const char *c = to; *c; c++) {
         if ((uint8_t)*c >= 0x20 && *c != 0x7f)
             continue;
         add_error(r, event->place, "%s holds a control character; only printable ones can be passed on",
                   key->name);
-        return;
+        goto refuse;
     }
+    return true;
+refuse:
+    to[0] = '\0';
+    return false;
 }
 
 static bool is_path_character(char c)
@@ -208,14 +215,13 @@ static const char *path_fault(const char *path)
 
 static void set_path(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
 {
-    unsigned errors = r->config->error_count;
-    const char *fault;
-
-    set_text(r, key, to, event);
-    if (r->config->error_count == errors && (fault = path_fault(to)))
+    if (!set_text(r, key, to, event))
+        return;
+    const char *fault = path_fault(to);
+    if (fault) {
         add_error(r, event->place, "%s %s", key->name, fault);
-    if (r->config->error_count != errors)
         to[0] = '\0';
+    }
 }
 
 static void set_memory(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event)

@@ -1,0 +1,48 @@
+/* Any bytes as plinth.toml: what is called good must be good. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernel/config.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct config config;
+
+static void check_vm(const struct config_vm *vm)
+{
+    assert(memchr(vm->name, 0, sizeof(vm->name)) && vm->name[0]);
+    assert(memchr(vm->kernel, 0, sizeof(vm->kernel)));
+    assert(memchr(vm->initrd, 0, sizeof(vm->initrd)));
+    assert(memchr(vm->cmdline, 0, sizeof(vm->cmdline)));
+    assert(vm->line > 0 && vm->column > 0);
+    assert(vm->module_count <= CONFIG_MAX_MODULES);
+    assert(vm->cpus >= 1 && vm->cpus <= CONFIG_MAX_VCPUS);
+    assert(is_aligned(vm->memory, PAGE_2M) && vm->memory <= CONFIG_MAX_MEMORY);
+    if (vm->broken)
+        return;
+    assert(vm->memory > 0);
+    assert(vm->kernel[0] && vm->kernel[0] != '/' && !strstr(vm->kernel, "//"));
+    for (unsigned i = 0; i < vm->module_count; i++)
+        assert(vm->module[i].path[0] && memchr(vm->module[i].path, 0, CONFIG_PATH_MAX));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *copy = malloc(size); /* exactly: so that a read beyond the end is seen */
+    bool broken = false;
+
+    if (size > 0)
+        memcpy(copy, data, size);
+    int result = config_parse(&config, copy, size);
+    free(copy);
+    assert((result == 0) == (config.error_count == 0));
+    for (unsigned i = 0; i < config.error_count && i < CONFIG_MAX_ERRORS; i++)
+        assert(config.error[i].line > 0 && config.error[i].column > 0 && config.error[i].text[0]);
+    assert(config.vm_count <= CONFIG_MAX_VMS);
+    for (unsigned i = 0; i < config.vm_count; i++) {
+        check_vm(&config.vm[i]);
+        broken |= config.vm[i].broken;
+    }
+    assert(result != 0 || (config.vm_count > 0 && !broken));
+    return 0;
+}
