@@ -93,8 +93,7 @@ static bool is_bare_key(int32_t c)
     return is_digit(c) || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '-';
 }
 
-/* A character that TOML allows in a comment or string: not the end of the line, no control character but the
- * tab. */
+/* May it stand in a comment or string? Not the end of the line, no control character but the tab. */
 static bool is_text(int32_t c)
 {
     return c == '\t' || (c >= 0x20 && c != 0x7f);
@@ -229,13 +228,15 @@ static bool escape(struct parser *p, struct sink *sink)
 /* Skips over a multi-line string, so that its lines are not taken for keys. */
 static bool refuse_multi_line(struct parser *p, const char *quotes)
 {
-    struct cursor start = p->cursor;
+    struct cursor start = p->cursor, line = p->line;
 
     do {
         advance(p);
     } while (peek(p) != END_OF_FILE && !looking_at(p, quotes));
-    if (peek(p) == END_OF_FILE)
+    if (peek(p) == END_OF_FILE) { /* it has no end: lose one line, not the rest of the file */
         p->cursor = start;
+        p->line = line;
+    }
     return fail(p, start.place, "multi-line strings (%s) are not supported; write it on one line", quotes);
 }
 
@@ -320,14 +321,12 @@ static bool dotted_key(struct parser *p)
     return true;
 }
 
-/* --- values
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- values --- */
 
 static bool value(struct parser *p);
 
-/* Is the word a float or a date, rather than a mistake? */
-static bool refuse_unsupported(struct parser *p, struct toml_place place, const char *s, size_t size)
+/* Refuses a word that is no integer: a float or a date by name. */
+static bool refuse_word(struct parser *p, struct toml_place place, const char *s, size_t size)
 {
     size_t digits = 0, sign = s[0] == '+' || s[0] == '-';
     bool exponent = false, point = false, other = false;
@@ -393,7 +392,7 @@ static bool integer(struct parser *p, struct toml_event *event, const char *s, s
     enum digits read = digits_value(s + start, size - start, base, (uint64_t)INT64_MAX + negative,
                                     &magnitude);
     if (read == DIGITS_NONE)
-        return refuse_unsupported(p, event->place, s, size);
+        return refuse_word(p, event->place, s, size);
     if (read == DIGITS_TOO_LARGE)
         return fail(p, event->place, "this number does not fit into 64 bits");
     if (base == 10 && s[start] == '0' && size - start > 1)
@@ -528,9 +527,7 @@ static bool value(struct parser *p)
     }
 }
 
-/* --- lines
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- lines --- */
 
 static bool end_of_line(struct parser *p)
 {

@@ -123,6 +123,7 @@ static void fills_in_defaults(void **state)
 static void takes_every_way_to_write_a_table(void **state)
 {
     (void)state;
+    expect_errors("[vm.09AZaz_-]\nmemory = '2M'\nkernel = 'k'", "");
     expect_errors("vm.a.memory = '2M'\nvm.a.kernel = 'k'\n[host]\nwhen-all-stopped = 'reboot'", "");
     assert_int_equal(config.vm_count, 1);
     assert_int_equal(config.when_all_stopped, ALL_STOPPED_REBOOT);
@@ -206,6 +207,7 @@ static void checks_paths(void **state)
     } rows[] = {
         { "a", "" },
         { "a/b/c.d", "" },
+        { "09AZaz._+-=,@~", "" },
         { ".hidden/...", "" },
         { "..a/b..", "" },
         { "/a", "4:10 initrd must be a path below this file's folder, without '/' at its start\n" },
@@ -351,8 +353,10 @@ static void compares_words(void **state)
     assert_true(spelt_like("memory", "memory"));
     assert_true(spelt_like("meomry", "memory"));   /* a swap */
     assert_true(spelt_like("memoryyy", "memory")); /* two insertions */
-    assert_true(spelt_like("mmor", "memory"));     /* two deletions */
-    assert_true(spelt_like("nenory", "memory"));   /* two substitutions */
+    assert_false(spelt_like("memoryyyy", "memory"));
+    assert_false(spelt_like("mmr", "memory"));
+    assert_true(spelt_like("mmor", "memory"));   /* two deletions */
+    assert_true(spelt_like("nenory", "memory")); /* two substitutions */
     assert_false(spelt_like("nenori", "memory"));
     assert_true(spelt_like("cpu", "cpus"));
     assert_false(spelt_like("cp", "cpus")); /* short words: one step only */
@@ -436,6 +440,7 @@ static void checks_host(void **state)
           "5:20 when-all-stopped must be \"shell\", \"poweroff\" or \"reboot\"\n" },
         { "when-all-stopped = true",
           "5:20 when-all-stopped must be a string such as \"poweroff\", not a boolean\n" },
+        { "colour = 1", "5:1 unknown key 'colour' in [host]; docs/config.md lists the known ones\n" },
         { "console = 1", "5:11 console must be a string such as \"com1,115200\", not an integer\n" },
     };
     char text[256];

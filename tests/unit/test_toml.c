@@ -118,6 +118,8 @@ static void reads_strings(void **state)
           "quotes' take a backslash as it is\n" },
         { "a = \"\\u00g0\"", "1:6 a! \\u needs 4 hexadecimal digits\n" },
         { "a = \"\\U0000\"", "1:6 a! \\U needs 8 hexadecimal digits\n" },
+        { "a = \"\\ud7ff\\ue000\\U0010ffff\"", "1:5 a '\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf'\n" },
+        { "a = \"\\udfff\"", "1:6 a! U+DFFF is not a Unicode character\n" },
         { "a = \"\\ud800\"", "1:6 a! U+D800 is not a Unicode character\n" },
         { "a = \"\\U00110000\"", "1:6 a! U+110000 is not a Unicode character\n" },
         { "a = \"\\u0000\"", "1:6 a! a string cannot hold the character U+0000\n" },
@@ -186,7 +188,7 @@ static void reads_arrays_and_inline_tables(void **state)
         { "a = [1, 2,]", "1:5 a array\n1:6 a#0 1\n1:9 a#1 2\n" },
         { "a = [ # c\n  'x' # d\n  , # e\n\n  [true],\n]\nb=1",
           "1:5 a array\n2:3 a#0 'x'\n5:3 a#1 array\n5:4 a#1#0 true\n7:3 b 1\n" },
-        { "a = {}", "1:5 a table\n" },
+        { "a = {} x", "1:5 a table\n1:8 a! expected the end of the line, found 'x'\n" },
         { "a = { b = 1, c.d = 'x' }", "1:5 a table\n1:11 a.b 1\n1:20 a.c.d 'x'\n" },
         { "a = [{b=[1]},'x']",
           "1:5 a array\n1:6 a#0 table\n1:9 a#0.b array\n1:10 a#0.b#0 1\n1:14 a#1 'x'\n" },
@@ -213,6 +215,8 @@ static void goes_on_after_an_array_with_an_error(void **state)
         { "a = [\n'x,\n'y',\n{c=1},\n]\n[t]\nb = 2", "1:5 a array\n2:1 a#0! this string is not closed: ' is "
                                                      "missing at its end\n6:1 t header\n7:5 t.b 2\n" },
         { "a = [1.5,\n2]\nb=2", "1:5 a array\n1:6 a#0! floating-point numbers are not supported\n3:3 b 2\n" },
+        { "a = [\n\"\"\"x,\nb = 1\n", "1:5 a array\n2:1 a#0! multi-line strings (\"\"\") are not supported; "
+                                      "write it on one line\n3:5 b 1\n" },
         { "a = [\n1\n",
           "1:5 a array\n2:1 a#0 1\n3:1 a! expected ',' or ']' in the array, found the end of the file\n" },
     };
@@ -251,6 +255,7 @@ static void names_what_is_not_supported(void **state)
 static void goes_on_at_the_next_line(void **state)
 {
     static const struct row rows[] = {
+        { "'a = 1\nb=1", "1:1 ! this string is not closed: ' is missing at its end\n2:3 b 1\n" },
         { "a\nb=1", "1:2 a! expected '=' after the key, found the end of the line\n2:3 b 1\n" },
         { "a =\nb=1", "1:4 a! expected a value, found the end of the line\n2:3 b 1\n" },
         { "= 1\nb=1", "1:1 ! expected a key, found '='\n2:3 b 1\n" },
@@ -296,6 +301,41 @@ static void refuses_bytes_that_are_no_text(void **state)
     CHECK("a = [ # \x7f\n1]\nb=1",
           "1:5 a array\n1:9 a! control character U+007f is not allowed here\n3:3 b 1\n");
     CHECK("a = \xe2\x82", "1:5 a! byte 0xe2 is not valid UTF-8; save the file as UTF-8\n");
+}
+
+static void refuses_forms_that_utf8_excludes(void **state)
+{
+    static const char *const wrong[] = {
+        "\x80",         "\xc0\x80",         "\xc1\xbf",         "\xe0\x9f\xbf",
+        "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80",
+        "\xe2\x82x",
+    };
+    static const char *const right[] = { "\xc2\x80",         "\xdf\xbf",        "\xe0\xa0\x80",
+                                         "\xed\x9f\xbf",     "\xee\x80\x80",    "\xef\xbf\xbf",
+                                         "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf" };
+    char text[32], events[128];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        snprintf(text, sizeof(text), "a = '%s'", wrong[i]);
+        snprintf(events, sizeof(events), "1:6 a! byte 0x%02x is not valid UTF-8; save the file as UTF-8\n",
+                 (unsigned)(uint8_t)wrong[i][0]);
+        check(text, strlen(text), events);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
+        snprintf(text, sizeof(text), "a = '%s'\n?", right[i]);
+        snprintf(events, sizeof(events), "1:5 a '%s'\n2:1 ! expected a key, found '?'\n", right[i]);
+        check(text, strlen(text), events);
+    }
+}
+
+static void shows_the_start_of_a_long_word(void **state)
+{
+    (void)state;
+    CHECK("a = xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\u20acxx",
+          "1:5 a! 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' is no value: text needs quotes, numbers are "
+          "digits only, "
+          "booleans are true or false\n");
 }
 
 static void bounds_keys_and_nesting(void **state)
@@ -350,6 +390,8 @@ int main(void)
         cmocka_unit_test(goes_on_at_the_next_line),
         cmocka_unit_test(counts_characters_and_handles_line_ends),
         cmocka_unit_test(refuses_bytes_that_are_no_text),
+        cmocka_unit_test(refuses_forms_that_utf8_excludes),
+        cmocka_unit_test(shows_the_start_of_a_long_word),
         cmocka_unit_test(bounds_keys_and_nesting),
         cmocka_unit_test(cuts_a_string_to_the_buffer),
     };
