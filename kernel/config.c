@@ -571,22 +571,25 @@ static void check_vm(struct reader *r, struct config_vm *vm)
         check_required(r, &module_table, vm->module[i].at, vm->module[i].place);
 }
 
+/* An attach that names no VM is taken back. */
 static void check_attach(struct reader *r)
 {
     struct config *config = r->config;
+    const char *near = NULL;
 
     r->vm = NULL;
     if (config->attach[0] == '\0' || find_vm(config, config->attach))
         return;
-    for (unsigned i = 0; i < config->vm_count; i++) {
-        if (!spelt_like(config->attach, config->vm[i].name))
-            continue;
+    for (unsigned i = 0; i < config->vm_count && !near; i++)
+        if (spelt_like(config->attach, config->vm[i].name))
+            near = config->vm[i].name;
+    if (near)
         add_error(r, config->at[HOST_ATTACH], "attach names '%s', which is no VM; did you mean '%s'?",
-                  config->attach, config->vm[i].name);
-        return;
-    }
-    add_error(r, config->at[HOST_ATTACH], "attach names '%s', but there is no [vm.%s]", config->attach,
-              config->attach);
+                  config->attach, near);
+    else
+        add_error(r, config->at[HOST_ATTACH], "attach names '%s', but there is no [vm.%s]", config->attach,
+                  config->attach);
+    config->attach[0] = '\0';
 }
 
 /* By insertion: there are few, and most are in order. */

@@ -450,6 +450,7 @@ static void checks_host(void **state)
         snprintf(text, sizeof(text), "[vm.web]\nmemory = '2M'\nkernel = 'k'\n[host]\n%s\n", rows[i].line);
         /* An attach that was refused is not looked up as well. */
         expect_errors(text, rows[i].error);
+        assert_string_equal(config.attach, "");
         assert_false(config.vm[0].broken);
     }
 }
