@@ -112,6 +112,9 @@ $(H)/checkconfig: $(H)/tools/checkconfig.o $(H)/libplinth.a
 unit: $(UNIT)
 	@tests/run-unit $(UNIT)
 
+# --- test guests: build/guest/NAME.elf ---------------------------------------------------------------------------
+include tests/guest/guest.mk
+
 # --- fuzzing --------------------------------------------------------------------------------------------------
 FUZZ_FLAGS := $(HOST_FLAGS) -fsanitize=fuzzer-no-link
 FUZZ_O := $(HOST_C:%.c=$(F)/%.o)
