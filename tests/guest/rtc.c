@@ -8,6 +8,7 @@
 #define DAY     7
 #define MONTH   8
 #define YEAR    9
+#define CENTURY 0x32 /* as the FADT says */
 #define REG_A   0x0a
 #define REG_B   0x0b
 #define REG_C   0x0c
@@ -48,6 +49,7 @@ static void set_clock(uint8_t format, uint8_t year, uint8_t month, uint8_t day, 
     cmos_write(DAY, day);
     cmos_write(MONTH, month);
     cmos_write(YEAR, year);
+    cmos_write(CENTURY, format & B_BIN ? 20 : 0x20);
     cmos_write(REG_B, format);
 }
 
@@ -127,8 +129,8 @@ static void test_interrupts(void)
     trap_set(IRQ_RTC, rtc_handler);
     pic_unmask(8);
     cmos_write(REG_A, A_32KHZ | A_1024);
-    cmos_write(REG_B, B_24H | B_UIE);
     cmos_read(REG_C);
+    cmos_write(REG_B, B_24H | B_UIE);
     sti();
     check("update-ended interrupt", wait_count(&trap_count[IRQ_RTC], 1, 1500));
     check_equal("register C names it", flags_seen & 0xb0, 0x90);
@@ -166,7 +168,7 @@ static void test_interrupts(void)
 
 void guest_main(void)
 {
-    uint8_t century = cmos_read(0x32);
+    uint8_t century = cmos_read(CENTURY);
 
     note("date as found", (uint64_t)century << 24 | (uint64_t)cmos_read(YEAR) << 16 |
                               (uint64_t)cmos_read(MONTH) << 8 | cmos_read(DAY));

@@ -41,8 +41,7 @@ static void send(uint8_t byte)
 {
     wait_lsr(LSR_THRE);
     outb(DATA, byte);
-    wait_lsr(LSR_TEMT);
-    delay_us(200); /* the receiver of a real one follows a moment later */
+    delay_us(300); /* three times a character; reading LSR here would clear its error bits */
 }
 
 static void test_registers(void)
@@ -161,6 +160,7 @@ static void test_priorities(void)
     check_equal("IIR: then received data", data & 0x0f, 0x04);
     check_equal("IIR: then transmitter empty", thre & 0x0f, 0x02);
     check("IIR: reading it clears transmitter empty", (cleared & 0x0f) != 0x02);
+    qemu_differs();
     check_equal("IIR: then modem status", modem & 0x0f, 0x00);
     check_equal("IIR: then nothing", none & 0x0f, 0x01);
 }
