@@ -94,6 +94,7 @@ static void test_extint(void)
 
 void guest_main(void)
 {
+    pic_init();
     tsc_khz();
     test_identity();
     test_logical();

@@ -1,8 +1,8 @@
-; Entry of the guests that stay in flat 32-bit protected mode, paging off. Then guest_main(), then finish().
+; Entry of the guests that stay in flat 32-bit protected mode, paging off. Then guest_start().
 %include "lib/multiboot.inc"
 
 global start, boot_magic, boot_info, gdt
-extern guest_main, finish, traps_init
+extern guest_start
 
 section .text
 bits 32
@@ -19,9 +19,7 @@ start:
     mov     ss, eax
     mov     fs, eax
     mov     gs, eax
-    call    traps_init
-    call    guest_main
-    call    finish
+    call    guest_start
 
 section .data
 align 16

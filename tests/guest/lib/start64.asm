@@ -1,9 +1,9 @@
 ; Entry of the 64-bit guests: from the loader's flat 32-bit mode to long mode, the low 4 GiB mapped one to one in 2 MiB pages
-; (uncached from 3 GiB up, where the devices are). Then guest_main(), then finish().
+; (uncached from 3 GiB up, where the devices are). Then guest_start().
 %include "lib/multiboot.inc"
 
 global start, boot_magic, boot_info, page_pml4, page_pdpt, page_pd, gdt, tss
-extern guest_main, finish, traps_init
+extern guest_start
 
 %define PTE_RW_P    0x3
 %define PTE_LARGE   0x80
@@ -73,9 +73,7 @@ bits 64
     mov     [gdt + 0x27], ah
     mov     eax, 0x20
     ltr     ax
-    call    traps_init
-    call    guest_main
-    call    finish
+    call    guest_start
 
 section .data
 align 16
