@@ -77,7 +77,7 @@ iso: setup
 
 build/demo.iso: $(B)/plinth $(H)/checkconfig tools/mkiso guests/demo/plinth.toml $(wildcard guests/demo/*)
 	@guests/demo/build build/demo
-	@tools/mkiso build/demo/plinth.toml -o $@
+	@tools/mkiso build/demo/plinth.toml -o $@ --kernel $(B)/plinth
 
 run: iso
 	@tools/run build/demo.iso
