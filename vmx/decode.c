@@ -231,8 +231,10 @@ static void immediate(struct parse *p, struct insn *out, unsigned flags)
         encoded = 2;
     else if ((flags & O_IZ) && size == 8)
         encoded = 4;
-    if (flags & O_PORT)
+    if (flags & O_PORT) {
         size = 1;
+        *(out->to.kind == OPERAND_IMM ? &out->to.size : &out->from.size) = 1;
+    }
     out->immediate = (uint64_t)take_signed(p, encoded) << (64 - 8 * size) >> (64 - 8 * size);
 }
 
