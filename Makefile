@@ -19,7 +19,7 @@ F := build/fuzz
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 KFLAGS := -std=c17 -O2 -g -I. -I$(B) $(WARN) -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
           -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -fno-strict-aliasing -fno-common \
-          -fno-omit-frame-pointer -ffunction-sections -DPLINTH_VERSION='"$(VERSION)"'
+          -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer -ffunction-sections -DPLINTH_VERSION='"$(VERSION)"'
 ifeq ($(DEBUG),1)
 KFLAGS += -DPLINTH_DEBUG -fsanitize=undefined -fsanitize-undefined-trap-on-error
 ifneq ($(findstring clang,$(CC)),)

@@ -11,7 +11,7 @@ static void crash_ud(void)
 
 static void crash_pf(void)
 {
-    *(volatile uint32_t *)(uintptr_t)(PHYS_BASE - PAGE_SIZE) = 1;
+    *(volatile uint32_t *)(uintptr_t)(PERCPU_BASE - PAGE_SIZE) = 1;
 }
 
 static void crash_null(void)
