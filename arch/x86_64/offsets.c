@@ -3,7 +3,7 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/trap.h"
 
-#define EMIT(name, value) __asm__ volatile("->" #name " %0" : : "i"(value))
+#define EMIT(name, value) __asm__ volatile("# ->" #name " %c0" : : "i"(value))
 
 void emit_offsets(void);
 
