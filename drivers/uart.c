@@ -7,6 +7,7 @@
 #include "kernel/log.h"
 #include "kernel/timer.h"
 #include "lib/errno.h"
+#include "lib/format.h"
 #include "lib/string.h"
 
 /* Registers. Source: PC16550D data sheet, table II. */
@@ -333,14 +334,31 @@ void uart_polled(void)
     }
 }
 
+static void send_line(const char *text, size_t length)
+{
+    uart_write(text, length - 1);
+    uart_write("\r\n", 2);
+}
+
+/* A burst that outruns the wire loses whole lines, not parts of some; the log's ring still has them. */
 static void log_write(struct log_sink *sink, const char *text, size_t length)
 {
+    static unsigned dropped;
+    char note[80];
+
     (void)sink;
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '\n')
-            uart_write("\r", 1);
-        uart_write(&text[i], 1);
+    if (uart.interrupts && uart_space() < length + 1 + sizeof(note)) {
+        dropped++;
+        return;
     }
+    if (dropped) {
+        int size = format_text(note, sizeof(note),
+                               "... %u lines are only in the log: the serial line is slow\n", dropped);
+
+        dropped = 0;
+        send_line(note, (size_t)size);
+    }
+    send_line(text, length);
 }
 
 static void log_polled(struct log_sink *sink)
