@@ -1,0 +1,451 @@
+#include "guests/machine.h"
+#include "arch/x86_64/percpu.h"
+#include "arch/x86_64/tsc.h"
+#include "guests/acpitab.h"
+#include "guests/linux.h"
+#include "guests/multiboot.h"
+#include "kernel/heap.h"
+#include "kernel/log.h"
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "lib/string.h"
+
+static uint64_t (*utc_seconds)(void);
+
+void machine_set_clock(uint64_t (*utc)(void))
+{
+    utc_seconds = utc;
+}
+
+/* --- Interrupts ----------------------------------------------------------------------------------------------- */
+
+/* An ISA interrupt goes to both controllers; the guest's choice decides which one listens. IRQ 0 is I/O APIC pin 2. */
+static void isa_irq(void *context, unsigned irq, bool level)
+{
+    struct machine *machine = context;
+
+    vpic_set(&machine->pic, irq, level);
+    vioapic_set(&machine->ioapic, irq == 0 ? 2 : irq, level);
+}
+
+/* The 8259's INTR output is LINT0 of the first local APIC. */
+static void pic_intr(void *context, unsigned pin, bool level)
+{
+    struct machine *machine = context;
+
+    (void)pin;
+    vlapic_lint(&machine->lapic[0], 0, level);
+    if (level && machine->vm.vcpu[0])
+        vcpu_post(machine->vm.vcpu[0], PEND_EVENT);
+}
+
+static struct irq_line isa_line(struct machine *machine, unsigned irq)
+{
+    return (struct irq_line){ isa_irq, machine, irq };
+}
+
+static void lapic_interrupt(void *vcpu)
+{
+    vcpu_post(vcpu, PEND_EVENT);
+}
+
+static void lapic_nmi(void *vcpu)
+{
+    vcpu_post(vcpu, PEND_NMI);
+}
+
+static void lapic_init_ipi(void *vcpu)
+{
+    vcpu_post(vcpu, PEND_INIT);
+}
+
+static void lapic_startup(void *context, uint8_t vector)
+{
+    struct vcpu *vcpu = context;
+
+    vcpu->startup_vector = vector;
+    vcpu_post(vcpu, PEND_STARTUP);
+}
+
+static const struct vlapic_up lapic_up = {
+    .interrupt = lapic_interrupt, .nmi = lapic_nmi, .init = lapic_init_ipi, .startup = lapic_startup
+};
+
+/* One address, another local APIC for each vCPU: the one that is running here. */
+static struct vlapic *lapic_here(struct machine *machine)
+{
+    return &machine->lapic[this_cpu()->vcpu->index];
+}
+
+static uint64_t lapic_page_read(void *machine, uint32_t offset, unsigned size)
+{
+    return vlapic_read(lapic_here(machine), offset, size);
+}
+
+static void lapic_page_write(void *machine, uint32_t offset, unsigned size, uint64_t value)
+{
+    vlapic_write(lapic_here(machine), offset, size, value);
+}
+
+/* What one vCPU's intc functions get. */
+static struct machine *machine_of(const struct vcpu *vcpu)
+{
+    return container_of(vcpu->vm, struct machine, vm);
+}
+
+static bool has_extint(const struct vcpu *vcpu)
+{
+    const struct machine *machine = machine_of(vcpu);
+
+    return vcpu->index == 0 && vpic_pending(&machine->pic) && vlapic_takes_extint(&machine->lapic[0]);
+}
+
+static inline struct vlapic *lapic_of(const struct vcpu *vcpu)
+{
+    return &machine_of(vcpu)->lapic[vcpu->index];
+}
+
+#define EXTINT 256 /* pending() for the 8259: the vector comes with accept() */
+
+static int intc_pending(void *context)
+{
+    int vector = vlapic_pending(lapic_of(context));
+
+    return likely(vector >= 0) || !has_extint(context) ? vector : EXTINT;
+}
+
+static int intc_accept(void *context)
+{
+    struct vlapic *lapic = lapic_of(context);
+    int vector = vlapic_pending(lapic);
+
+    if (vector >= 0)
+        vlapic_accept(lapic, (uint8_t)vector);
+    else if (has_extint(context))
+        vector = vpic_acknowledge(&machine_of(context)->pic);
+    return vector;
+}
+
+static int intc_held(void *context)
+{
+    return vlapic_held(lapic_of(context));
+}
+
+static uint8_t intc_cr8(void *context)
+{
+    return vlapic_cr8(lapic_of(context));
+}
+
+static void intc_set_cr8(void *context, uint8_t cr8)
+{
+    vlapic_set_cr8(lapic_of(context), cr8);
+}
+
+static int intc_msr_read(void *context, uint32_t msr, uint64_t *value)
+{
+    return vlapic_msr_read(lapic_of(context), msr, value);
+}
+
+static int intc_msr_write(void *context, uint32_t msr, uint64_t value)
+{
+    return vlapic_msr_write(lapic_of(context), msr, value);
+}
+
+static void intc_reset(void *context)
+{
+    vlapic_init_signal(lapic_of(context));
+}
+
+static const struct vcpu_intc intc = {
+    .pending = intc_pending,
+    .accept = intc_accept,
+    .cr8 = intc_cr8,
+    .set_cr8 = intc_set_cr8,
+    .held = intc_held,
+    .msr_read = intc_msr_read,
+    .msr_write = intc_msr_write,
+    .reset = intc_reset,
+};
+
+/* --- The guest's end ------------------------------------------------------------------------------------------ */
+
+/* No vCPU is entered again; the manager hears of it once. */
+static void stop_with(struct machine *machine, enum machine_stop stop)
+{
+    if (machine->stop != MACHINE_RUNS)
+        return;
+    machine->stop = stop;
+    machine->vm.dead = true;
+    for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
+        machine->vm.vcpu[i]->pending |= PEND_LEAVE;
+    machine->stopped(machine);
+}
+
+static void power_off(void *context)
+{
+    stop_with(context, MACHINE_POWERED_OFF);
+}
+
+static void reset(void *context)
+{
+    stop_with(context, MACHINE_RESET);
+}
+
+static void debug_exit(void *context, uint32_t code)
+{
+    struct machine *machine = context;
+
+    machine->exit_code = code;
+    stop_with(machine, MACHINE_EXITED);
+}
+
+static void died(struct vm *vm, const char *reason)
+{
+    struct machine *machine = container_of(vm, struct machine, vm);
+
+    format_text(machine->reason, sizeof(machine->reason), "%s", reason);
+    stop_with(machine, MACHINE_DIED);
+}
+
+/* --- Making one ----------------------------------------------------------------------------------------------- */
+
+static void init_devices(struct machine *m)
+{
+    struct timer_queue *queue = &this_cpu()->timers;
+    const struct vclock *clock = &m->vm.clock;
+    struct irq_line intr = { pic_intr, m, 0 };
+    uint64_t low = min_u64(gmem_size(&m->vm.mem), GUEST_LOW_MAX);
+
+    vioapic_init(&m->ioapic, &m->apics);
+    m->apics.eoi = vioapic_eoi;
+    m->apics.ioapic = &m->ioapic;
+    vpic_init(&m->pic, &intr);
+    vpit_init(&m->pit, clock, queue, isa_line(m, VPIT_IRQ));
+    vrtc_init(&m->rtc, clock, queue, isa_line(m, VRTC_IRQ), utc_seconds(), low, gmem_size(&m->vm.mem) - low);
+    vuart_init(&m->uart, clock, queue, isa_line(m, VUART_COM1_IRQ), &m->console);
+    vpm_init(&m->pm, clock, queue, isa_line(m, VPM_SCI), power_off, m);
+    vreset_init(&m->reset, reset, m);
+    vpci_init(&m->pci, &m->reset);
+    vdebug_init(&m->debug, m->config->debug_exit ? debug_exit : NULL, m);
+}
+
+static int attach_pic(struct machine *m)
+{
+    const struct io_region regions[] = {
+        { VPIC_MASTER, 2, IO_8, vpic_master_read, vpic_master_write, &m->pic, "8259 master" },
+        { VPIC_SLAVE, 2, IO_8, vpic_slave_read, vpic_slave_write, &m->pic, "8259 slave" },
+        { VPIC_ELCR, 2, IO_8, vpic_elcr_read, vpic_elcr_write, &m->pic, "ELCR" },
+    };
+    int err = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(regions) && !err; i++)
+        err = iobus_add(&m->vm.ports, &regions[i]);
+    return err;
+}
+
+static int attach_mmio(struct machine *m)
+{
+    const struct io_region ioapic = { GUEST_IOAPIC_BASE, 4096, IO_32, vioapic_read, vioapic_write, &m->ioapic, "I/O APIC" };
+    const struct io_region lapic = {
+        GUEST_LAPIC_BASE, 4096, IO_32, lapic_page_read, lapic_page_write, m, "local APIC"
+    };
+    int err = iobus_add(&m->vm.mmio, &ioapic);
+
+    return err ? err : iobus_add(&m->vm.mmio, &lapic);
+}
+
+static int attach_devices(struct machine *m)
+{
+    int err = attach_pic(m);
+
+    err = err ? err : vpit_attach(&m->pit, &m->vm.ports);
+    err = err ? err : vrtc_attach(&m->rtc, &m->vm.ports);
+    err = err ? err : vuart_attach(&m->uart, &m->vm.ports, VUART_COM1_PORT);
+    err = err ? err : vpm_attach(&m->pm, &m->vm.ports);
+    err = err ? err : vreset_attach(&m->reset, &m->vm.ports);
+    err = err ? err : vpci_attach(&m->pci, &m->vm.ports);
+    err = err ? err : vdebug_attach(&m->debug, &m->vm.ports);
+    return err ? err : attach_mmio(m);
+}
+
+static int create_vcpus(struct machine *m)
+{
+    m->vm.vcpu_count = m->config->cpus;
+    for (unsigned i = 0; i < m->config->cpus; i++) {
+        struct vcpu *vcpu;
+        int err = vcpu_create(&m->vm, i, VLAPIC_HZ, &vcpu);
+
+        if (err) {
+            m->vm.vcpu_count = i;
+            return err;
+        }
+        vcpu->intc = &intc;
+        vcpu->intc_context = vcpu;
+        m->vm.vcpu[i] = vcpu;
+        vlapic_init(&m->lapic[i], &m->apics, i, &lapic_up, vcpu, &m->vm.clock, &this_cpu()->timers);
+    }
+    return 0;
+}
+
+int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *), struct machine **out)
+{
+    struct machine *m = heap_alloc(sizeof(*m));
+    int err = -ENOMEM;
+
+    if (!m)
+        return -ENOMEM;
+    m->config = config;
+    m->stopped = stopped;
+    m->vm.index = index;
+    m->vm.died = died;
+    format_text(m->vm.name, sizeof(m->vm.name), "%s", config->name);
+    vclock_init(&m->vm.clock, tsc_hz());
+    iobus_init(&m->vm.ports);
+    iobus_init(&m->vm.mmio);
+    console_init(&m->console);
+    err = vm_create_memory(&m->vm, config->memory);
+    if (err)
+        goto fail;
+    init_devices(m);
+    err = create_vcpus(m);
+    if (!err)
+        err = attach_devices(m);
+    if (err)
+        goto fail_vcpus;
+    *out = m;
+    return 0;
+
+fail_vcpus:
+    while (m->vm.vcpu_count)
+        vcpu_destroy(m->vm.vcpu[--m->vm.vcpu_count]);
+    vm_destroy_memory(&m->vm);
+fail:
+    heap_free(m);
+    return err;
+}
+
+/* Every timer of the devices is off the CPU's queue. */
+static void reset_devices(struct machine *m)
+{
+    for (unsigned i = 0; i < m->vm.vcpu_count; i++)
+        vlapic_reset(&m->lapic[i]);
+    vioapic_reset(&m->ioapic);
+    vpic_reset(&m->pic);
+    vpit_reset(&m->pit);
+    vrtc_reset(&m->rtc);
+    vuart_reset(&m->uart);
+    vpm_reset(&m->pm);
+    vreset_reset(&m->reset);
+    vpci_reset(&m->pci);
+    vdebug_reset(&m->debug);
+}
+
+void machine_destroy(struct machine *machine)
+{
+    machine_halt(machine);
+    while (machine->vm.vcpu_count)
+        vcpu_destroy(machine->vm.vcpu[--machine->vm.vcpu_count]);
+    vm_destroy_memory(&machine->vm);
+    heap_free(machine);
+}
+
+/* --- Starting and stopping ------------------------------------------------------------------------------------ */
+
+void machine_halt(struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
+        vcpu_stop(machine->vm.vcpu[i]);
+    reset_devices(machine);
+    machine->wiped = 0;
+}
+
+bool machine_wipe(struct machine *machine)
+{
+    uint64_t at = machine->wiped;
+
+    for (unsigned i = 0; i < machine->vm.mem.count; i++) {
+        const struct gmem_slot *slot = &machine->vm.mem.slot[i];
+
+        if (at < slot->size) {
+            memset(slot->chunk[at / GMEM_CHUNK], 0, GMEM_CHUNK);
+            machine->wiped += GMEM_CHUNK;
+            break;
+        }
+        at -= slot->size;
+    }
+    return machine->wiped < gmem_size(&machine->vm.mem);
+}
+
+/* Flat segments, in the mode that the loader asks for. */
+static void set_boot_state(struct vcpu *vcpu, const struct boot_state *boot)
+{
+    bool is_long = boot->mode == BOOT_MODE_LONG;
+    uint16_t code = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_G | SEG_ATTR_CODE | SEG_ATTR_RW | 1;
+    uint16_t data = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_G | SEG_ATTR_DB | SEG_ATTR_RW | 1;
+    struct vcpu_system s;
+
+    vmx_ops->get_system(vcpu, &s);
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        s.segment[i] = (struct vcpu_segment){ boot->ds, data, UINT32_MAX, 0 };
+    s.segment[SEG_CS] = (struct vcpu_segment){ boot->cs, code | (is_long ? SEG_ATTR_L : SEG_ATTR_DB), UINT32_MAX, 0 };
+    s.gdtr.base = boot->gdt.raw;
+    s.gdtr.limit = boot->gdt_limit;
+    s.idtr.limit = 0;
+    s.cr0 = is_long ? BIT(31) | BIT(4) | BIT(0) : BIT(4) | BIT(0); /* PG ET PE */
+    s.cr3 = boot->cr3;
+    s.cr4 = is_long ? BIT(5) : 0;            /* PAE */
+    s.efer = is_long ? BIT(8) | BIT(10) : 0; /* LME LMA */
+    vmx_ops->set_system(vcpu, &s);
+    memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
+    vcpu->gpr[GPR_RAX] = boot->rax;
+    vcpu->gpr[GPR_RBX] = boot->rbx;
+    vcpu->gpr[GPR_RSI] = boot->rsi;
+    vcpu->gpr[GPR_RSP] = boot->rsp;
+    vcpu->rip = boot->rip;
+}
+
+static int load_image(struct machine *machine, const struct machine_images *images, struct boot_state *boot,
+                      struct load_error *error)
+{
+    const struct acpitab_config tables = { .cpus = machine->vm.vcpu_count };
+    struct load_request request = {
+        .mem = &machine->vm.mem,
+        .kernel = images->kernel,
+        .initrd = images->initrd,
+        .cmdline = machine->config->cmdline,
+        .module = images->module,
+        .module_count = machine->config->module_count,
+    };
+
+    if (acpitab_build(&machine->vm.mem, &tables, &request.rsdp)) {
+        format_text(error->text, sizeof(error->text), "its memory is too small for the ACPI tables; give it at least 2M");
+        return -ENOEXEC;
+    }
+    if (linux_probe(&images->kernel))
+        return linux_load(&request, boot, error);
+    return multiboot_load(&request, boot, error);
+}
+
+int machine_power_on(struct machine *machine, const struct machine_images *images, struct load_error *error)
+{
+    struct boot_state boot;
+    uint64_t low = min_u64(gmem_size(&machine->vm.mem), GUEST_LOW_MAX);
+    int err = load_image(machine, images, &boot, error);
+
+    if (err)
+        return err;
+    vclock_init(&machine->vm.clock, tsc_hz());
+    machine->vm.epoch_ns = utc_seconds() * 1000000000;
+    vrtc_init(&machine->rtc, &machine->vm.clock, &this_cpu()->timers, isa_line(machine, VRTC_IRQ), utc_seconds(), low,
+              gmem_size(&machine->vm.mem) - low);
+    reset_devices(machine);
+    machine->stop = MACHINE_RUNS;
+    machine->vm.dead = false;
+    machine->vm.wall_clock_gpa = 0;
+    for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
+        vcpu_power_on(machine->vm.vcpu[i]);
+    msr_reset(&machine->vm);
+    set_boot_state(machine->vm.vcpu[0], &boot);
+    vcpu_start(machine->vm.vcpu[0]);
+    return 0;
+}

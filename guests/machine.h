@@ -1,0 +1,80 @@
+/*
+ * A whole virtual PC: the VM of the engine, its devices and how they are wired. Made once from a config entry; powered on as often as
+ * wanted, each time from wiped memory and the image that the boot loader brought.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "devices/vdebug.h"
+#include "devices/vioapic.h"
+#include "devices/vlapic.h"
+#include "devices/vpci.h"
+#include "devices/vpic.h"
+#include "devices/vpit.h"
+#include "devices/vpm.h"
+#include "devices/vreset.h"
+#include "devices/vrtc.h"
+#include "devices/vuart.h"
+#include "guests/boot.h"
+#include "io/console.h"
+#include "kernel/config.h"
+#include "vmx/vcpu.h"
+#include "vmx/vm.h"
+
+/* Why the guest stopped running, as its devices or the engine told. */
+enum machine_stop {
+    MACHINE_RUNS,
+    MACHINE_POWERED_OFF,
+    MACHINE_RESET, /* wants to start again */
+    MACHINE_EXITED, /* by the debug-exit port */
+    MACHINE_DIED,
+};
+
+/* All fields belong to the CPU that runs the vCPUs; wired by machine_create(). */
+struct machine {
+    struct vm vm; /* first: the engine's callbacks get it */
+    const struct config_vm *config;
+    struct console console;
+    struct vlapic_bus apics;
+    struct vlapic lapic[VM_MAX_VCPUS];
+    struct vioapic ioapic;
+    struct vpic pic;
+    struct vpit pit;
+    struct vrtc rtc;
+    struct vuart uart;
+    struct vpm pm;
+    struct vreset reset;
+    struct vpci pci;
+    struct vdebug debug;
+    enum machine_stop stop;
+    uint32_t exit_code;  /* MACHINE_EXITED */
+    char reason[200];    /* MACHINE_DIED */
+    uint64_t wiped;      /* bytes of RAM that machine_wipe() has done */
+    void (*stopped)(struct machine *machine); /* the guest stopped: called once a run, from inside an exit */
+};
+
+/* The machine's files among the boot modules. */
+struct machine_images {
+    struct image kernel, initrd;
+    struct image module[CONFIG_MAX_MODULES];
+};
+
+/* Allocates and wires. Errors: -ENOMEM, -ENODEV (no AMD-V or VT-x); the log says what was short. `index` is unique. */
+int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *), struct machine **out)
+    __must_check;
+void machine_destroy(struct machine *machine);
+
+/* Takes the vCPUs off the CPU and prepares for machine_wipe() from the start. */
+void machine_halt(struct machine *machine);
+
+/* Wipes the next piece of RAM (2 MiB); true: there is more. */
+bool machine_wipe(struct machine *machine);
+
+/*
+ * Resets every device, places ACPI tables and image in the wiped RAM and starts the first vCPU. -ENOEXEC with the reason in *error if
+ * the image cannot be started.
+ */
+int machine_power_on(struct machine *machine, const struct machine_images *images, struct load_error *error) __must_check;
+
+/* Guest UTC in seconds since 1970 when it is powered on. Set once by the manager. */
+void machine_set_clock(uint64_t (*utc_seconds)(void));
