@@ -58,21 +58,38 @@ static void update_ppr(struct vlapic *lapic)
     lapic->ppr = lapic->state.tpr > in_service ? lapic->state.tpr : in_service;
 }
 
-int vlapic_highest(const struct vlapic *lapic)
+/* The highest vector in IRR, whatever its priority; -1 if there is none. */
+static int highest_request(const struct vlapic *lapic)
 {
     uint32_t words = __atomic_load_n(&lapic->irr_words, __ATOMIC_RELAXED);
 
     for (; words; words &= ~(1u << (31 - __builtin_clz(words)))) {
         unsigned word = 31 - (unsigned)__builtin_clz(words);
         uint64_t irr = __atomic_load_n(&lapic->state.irr[word], __ATOMIC_RELAXED);
-        unsigned vector;
 
-        if (!irr)
-            continue;
-        vector = word * 64 + 63 - (unsigned)__builtin_clzll(irr);
-        return vector >> 4 > lapic->ppr >> 4 && vlapic_enabled(lapic) ? (int)vector : -1;
+        if (irr)
+            return (int)(word * 64 + 63 - (unsigned)__builtin_clzll(irr));
     }
     return -1;
+}
+
+int vlapic_highest(const struct vlapic *lapic)
+{
+    int vector = highest_request(lapic);
+
+    return vector >= 0 && (uint32_t)vector >> 4 > lapic->ppr >> 4 && vlapic_enabled(lapic) ? vector : -1;
+}
+
+int vlapic_held(const struct vlapic *lapic)
+{
+    int vector;
+
+    if (likely(!lapic->irr_words))
+        return -1;
+    vector = highest_request(lapic);
+    if (vector < 0 || !vlapic_enabled(lapic) || (unsigned)vector >> 4 <= vlapic_highest_class(lapic))
+        return -1;
+    return (uint32_t)vector >> 4 <= lapic->state.tpr >> 4 ? vector : -1;
 }
 
 void vlapic_accept(struct vlapic *lapic, uint8_t vector)
@@ -90,8 +107,7 @@ void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)
 {
     lapic->state.tpr = tpr;
     update_ppr(lapic);
-    if (lapic->irr_words)
-        look_again(lapic);
+    look_again(lapic); /* also without a request: the CPU holds a copy of the priority */
 }
 
 void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8)

@@ -109,6 +109,9 @@ static inline int vlapic_pending(const struct vlapic *lapic)
     return vlapic_highest(lapic);
 }
 
+/* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none. */
+int vlapic_held(const struct vlapic *lapic);
+
 /* The vCPU took the vector that vlapic_pending() gave: from IRR to ISR. */
 void vlapic_accept(struct vlapic *lapic, uint8_t vector);
 

@@ -1,5 +1,6 @@
 #include "kernel/main.h"
 #include "arch/x86_64/acpi.h"
+#include "arch/x86_64/cmos.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/desc.h"
 #include "arch/x86_64/firmware.h"
@@ -7,20 +8,28 @@
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/trap.h"
+#include "arch/x86_64/power.h"
 #include "arch/x86_64/tsc.h"
+#include "arch/x86_64/xstate.h"
 #include "boot/bootinfo.h"
 #include "drivers/fb.h"
 #include "drivers/uart.h"
+#include "guests/manager.h"
 #include "kernel/crashtest.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/panic.h"
+#include "kernel/sched.h"
 #include "lib/string.h"
+#include "shell/shell.h"
+#include "shell/wire.h"
+#include "vmx/vm.h"
 
 #define BLOCK_MAX MiB /* no loader's information block is larger */
 
 static struct bootinfo bootinfo;
+static uint64_t handoff_tsc;
 
 static bool option(const char *key, char *value, size_t size)
 {
@@ -93,15 +102,13 @@ static void log_start(void)
                   (unsigned long long)bootinfo.module[i].size);
 }
 
-_Noreturn static void cpu_loop(void)
+/* The last VM has stopped, and the config says what then. */
+static void end(bool reboot)
 {
-    struct cpu *cpu = this_cpu();
-
-    for (;;) {
-        timer_queue_run(&cpu->timers, tsc_now());
-        lapic_timer_program(timer_queue_next(&cpu->timers));
-        cpu_idle();
-    }
+    wire_flush();
+    if (reboot)
+        machine_reboot();
+    machine_poweroff();
 }
 
 /* On the boot CPU's main stack. The order is that of need: each line uses what the lines before it brought
@@ -117,11 +124,21 @@ _Noreturn static void main_stack_start(void)
     lapic_init();
     irq_init();
     follow_firmware_console();
-    uart_start(NULL, NULL);
+    sched_init();
+    wire_init();
+    shell_init();
+    xstate_init();
+    cmos_init();
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
+    vm_init();
+    machine_set_clock(cmos_utc_seconds);
+    manager_init(&bootinfo, handoff_tsc);
+    manager_on_end(end);
+    manager_autostart();
     log_info("plinth: ready");
-    cpu_loop();
+    wire_attach(manager_attached());
+    sched_loop();
 }
 
 _Noreturn void kernel_start(uint32_t block)
@@ -129,6 +146,7 @@ _Noreturn void kernel_start(uint32_t block)
     const char *wrong;
     struct cpu *cpu;
 
+    handoff_tsc = tsc_now();
     desc_init_boot();
     cpu_init();
     wrong = read_bootinfo(block);

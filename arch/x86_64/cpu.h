@@ -49,6 +49,7 @@
  * SDM vol. 4. */
 #define MSR_PAT  0x00000277u
 #define MSR_EFER 0xc0000080u
+#define MSR_TSC_AUX 0xc0000103u
 
 static __always_inline uint64_t rdmsr(uint32_t msr)
 {
@@ -222,6 +223,23 @@ static __always_inline uint64_t xgetbv(uint32_t index)
 static __always_inline void xsetbv(uint32_t index, uint64_t value)
 {
     __asm__ volatile("xsetbv" : : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+/* The breakpoint addresses, which VMRUN and VM entries leave to the hypervisor. */
+static inline void read_debug_registers(uint64_t dr[4])
+{
+    __asm__ volatile("mov %%dr0, %0" : "=r"(dr[0]));
+    __asm__ volatile("mov %%dr1, %0" : "=r"(dr[1]));
+    __asm__ volatile("mov %%dr2, %0" : "=r"(dr[2]));
+    __asm__ volatile("mov %%dr3, %0" : "=r"(dr[3]));
+}
+
+static inline void write_debug_registers(const uint64_t dr[4])
+{
+    __asm__ volatile("mov %0, %%dr0" : : "r"(dr[0]));
+    __asm__ volatile("mov %0, %%dr1" : : "r"(dr[1]));
+    __asm__ volatile("mov %0, %%dr2" : : "r"(dr[2]));
+    __asm__ volatile("mov %0, %%dr3" : : "r"(dr[3]));
 }
 
 static __always_inline void invlpg(uint64_t address)

@@ -1,0 +1,103 @@
+#include "arch/x86_64/xstate.h"
+#include "arch/x86_64/cpu.h"
+#include "kernel/heap.h"
+#include "lib/string.h"
+
+#define FXSAVE_SIZE 512
+#define FCW_RESET   0x037f
+#define MXCSR_RESET 0x1f80
+
+/* XCR0 bits that Plinth saves: x87, SSE, AVX (what cpuid.c may offer). */
+#define XCR0_SAVED UINT64_C(7)
+
+static bool has_xsave;
+static uint64_t saved;      /* XCR0 while saving and restoring */
+static size_t area_size;
+static void *live;          /* whose registers this CPU holds */
+static uint64_t live_xcr0;
+
+void xstate_init(void)
+{
+    struct cpuid r = cpuid(1);
+
+    has_xsave = r.ecx & BIT(26);
+    area_size = FXSAVE_SIZE;
+    write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    if (!has_xsave)
+        return;
+    write_cr4(read_cr4() | CR4_OSXSAVE);
+    saved = cpuid_count(0xd, 0).eax & XCR0_SAVED;
+    xsetbv(0, saved);
+    live_xcr0 = saved;
+    area_size = cpuid_count(0xd, 0).ebx;
+}
+
+/* Areas are aligned to 64 bytes inside a larger block, whose start is kept in front of them. */
+void *xstate_alloc(void)
+{
+    uint8_t *block = heap_alloc(area_size + 64 + sizeof(void *));
+    uint8_t *area;
+
+    if (!block)
+        return NULL;
+    area = (uint8_t *)align_up((uint64_t)(uintptr_t)(block + sizeof(void *)), 64);
+    memcpy(area - sizeof(void *), &block, sizeof(void *));
+    xstate_reset(area);
+    return area;
+}
+
+void xstate_free(void *area)
+{
+    void *block;
+
+    if (!area)
+        return;
+    if (live == area)
+        live = NULL;
+    memcpy(&block, (uint8_t *)area - sizeof(void *), sizeof(void *));
+    heap_free(block);
+}
+
+void xstate_reset(void *area)
+{
+    uint16_t fcw = FCW_RESET;
+    uint32_t mxcsr = MXCSR_RESET;
+
+    if (live == area)
+        live = NULL;
+    memset(area, 0, area_size);
+    memcpy((uint8_t *)area + 0, &fcw, sizeof(fcw));
+    memcpy((uint8_t *)area + 24, &mxcsr, sizeof(mxcsr));
+}
+
+static void set_xcr0(uint64_t xcr0)
+{
+    if (has_xsave && xcr0 != live_xcr0) {
+        xsetbv(0, xcr0);
+        live_xcr0 = xcr0;
+    }
+}
+
+void xstate_switch(void *area, uint64_t xcr0)
+{
+    write_cr0(read_cr0() & ~CR0_TS);
+    if (live != area) {
+        set_xcr0(saved);
+        if (has_xsave) {
+            if (live)
+                __asm__ volatile("xsave64 (%0)" : : "r"(live), "a"(~0u), "d"(~0u) : "memory");
+            __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+        } else {
+            if (live)
+                __asm__ volatile("fxsave64 (%0)" : : "r"(live) : "memory");
+            __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+        }
+        live = area;
+    }
+    set_xcr0(xcr0);
+}
+
+void xstate_set_xcr0(uint64_t xcr0)
+{
+    set_xcr0(xcr0);
+}

@@ -1,0 +1,333 @@
+#include "guests/manager.h"
+#include "arch/x86_64/paging.h"
+#include "arch/x86_64/tsc.h"
+#include "kernel/frames.h"
+#include "kernel/heap.h"
+#include "kernel/log.h"
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "lib/string.h"
+
+#define CONFIG_FILE "plinth.toml"
+
+static struct {
+    const struct bootinfo *info;
+    struct config *config; /* NULL: there is none that could be read */
+    struct managed vm[CONFIG_MAX_VMS];
+    uint64_t handoff_tsc;
+    bool first_entry_logged;
+    void (*end)(bool reboot);
+} manager;
+
+static void check_all_stopped(void);
+
+/* --- Boot modules --------------------------------------------------------------------------------------------- */
+
+static const struct boot_module *find_module(const char *name)
+{
+    for (unsigned i = 0; i < manager.info->module_count; i++)
+        if (strcmp(manager.info->module[i].name, name) == 0)
+            return &manager.info->module[i];
+    return NULL;
+}
+
+/* One file that the config names; `key` and `place` say where. False after a line in the log. */
+static bool find_image(const struct managed *vm, const char *path, const char *key, struct toml_place place, struct image *out)
+{
+    const struct boot_module *module = find_module(path);
+
+    if (!module) {
+        log_error("vm %s: not started: its %s \"%s\" is not on the boot medium; add the file, or mend the key (%s:%u:%u)",
+                  vm->config->name, key, path, CONFIG_FILE, place.line, place.column);
+        return false;
+    }
+    if (module->size == 0) {
+        log_error("vm %s: not started: its %s \"%s\" is an empty file; replace it (%s:%u:%u)", vm->config->name, key, path,
+                  CONFIG_FILE, place.line, place.column);
+        return false;
+    }
+    *out = (struct image){ .data = phys_to_virt(module->start), .size = module->size, .name = path };
+    return true;
+}
+
+static bool find_images(const struct managed *vm, struct machine_images *out)
+{
+    const struct config_vm *config = vm->config;
+
+    memset(out, 0, sizeof(*out));
+    if (!find_image(vm, config->kernel, "kernel", config->at[VM_KERNEL], &out->kernel))
+        return false;
+    if (config->initrd[0] && !find_image(vm, config->initrd, "initrd", config->at[VM_INITRD], &out->initrd))
+        return false;
+    for (unsigned i = 0; i < config->module_count; i++) {
+        if (!find_image(vm, config->module[i].path, "module", config->module[i].place, &out->module[i]))
+            return false;
+        out->module[i].cmdline = config->module[i].cmdline;
+    }
+    return true;
+}
+
+/* --- Life of a VM --------------------------------------------------------------------------------------------- */
+
+static void set_stopped(struct managed *vm, const char *why)
+{
+    vm->state = MANAGED_STOPPED;
+    format_text(vm->last, sizeof(vm->last), "%s", why);
+}
+
+/* The last step of a start: its memory is wiped. */
+static void power_on(struct managed *vm)
+{
+    struct machine_images images;
+    struct load_error error;
+
+    if (!find_images(vm, &images)) {
+        set_stopped(vm, "an image is missing");
+    } else if (machine_power_on(vm->machine, &images, &error)) {
+        log_error("vm %s: not started: %s", vm->config->name, error.text);
+        set_stopped(vm, error.text);
+    } else {
+        vm->state = MANAGED_RUNNING;
+        vm->has_run = true;
+        log_info("vm %s: started: %u vCPU%s, %llu MiB", vm->config->name, vm->config->cpus, vm->config->cpus > 1 ? "s" : "",
+                 (unsigned long long)(vm->config->memory / MiB));
+        if (!manager.first_entry_logged)
+            log_info("vm %s: first entry %llu ticks after hand-off", vm->config->name,
+                     (unsigned long long)(tsc_now() - manager.handoff_tsc));
+        manager.first_entry_logged = true;
+        return;
+    }
+    check_all_stopped();
+}
+
+/* What a run's end looks like in the log. */
+static void log_stop(struct managed *vm)
+{
+    const struct machine *machine = vm->machine;
+
+    switch (machine->stop) {
+    case MACHINE_POWERED_OFF:
+        set_stopped(vm, "powered off");
+        log_info("vm %s: powered off", vm->config->name);
+        break;
+    case MACHINE_EXITED:
+        format_text(vm->last, sizeof(vm->last), "exited with code %u", machine->exit_code);
+        vm->state = MANAGED_STOPPED;
+        log_info("vm %s: %s", vm->config->name, vm->last);
+        break;
+    default:
+        set_stopped(vm, machine->reason);
+        log_error("vm %s: stopped: %s", vm->config->name, machine->reason);
+        break;
+    }
+}
+
+/* The slow part of starting and stopping, one piece at a time. */
+static bool work_step(struct sched_work *work)
+{
+    struct managed *vm = container_of(work, struct managed, work);
+
+    if (vm->state == MANAGED_STARTING) {
+        if (machine_wipe(vm->machine))
+            return true;
+        power_on(vm);
+        return false;
+    }
+    if (vm->state != MANAGED_RUNNING || vm->machine->stop == MACHINE_RUNS)
+        return false;
+    machine_halt(vm->machine);
+    if (vm->machine->stop == MACHINE_RESET) {
+        log_info("vm %s: reset by the guest: starting again", vm->config->name);
+        vm->state = MANAGED_STARTING;
+        return true;
+    }
+    log_stop(vm);
+    check_all_stopped();
+    return false;
+}
+
+/* From inside an exit: the rest is for the work list. */
+static void machine_stopped(struct machine *machine)
+{
+    sched_queue_work(&manager.vm[machine->vm.index].work);
+}
+
+static int create(struct managed *vm)
+{
+    unsigned index = (unsigned)(vm - manager.vm);
+    int err = machine_create(vm->config, index, machine_stopped, &vm->machine);
+
+    if (err == -ENOMEM)
+        log_error("vm %s: not started: it needs %llu MiB of memory and %llu MiB are free; lower `memory` (%s:%u:%u)",
+                  vm->config->name, (unsigned long long)(vm->config->memory / MiB),
+                  (unsigned long long)(frames_count(FRAME_FREE) * PAGE_SIZE / MiB), CONFIG_FILE,
+                  vm->config->at[VM_MEMORY].line, vm->config->at[VM_MEMORY].column);
+    else if (err)
+        log_error("vm %s: not started: this machine cannot run virtual machines (see above)", vm->config->name);
+    return err;
+}
+
+int manager_start(struct managed *vm)
+{
+    struct machine_images images;
+    int err;
+
+    if (vm->state == MANAGED_BROKEN) {
+        log_error("vm %s: not started: its config has errors (see above)", vm->config->name);
+        return -EINVAL;
+    }
+    if (vm->state != MANAGED_STOPPED) {
+        log_warn("vm %s: is %s already", vm->config->name, manager_state_name(vm));
+        return -EBUSY;
+    }
+    if (!find_images(vm, &images)) {
+        set_stopped(vm, "an image is missing");
+        return -EINVAL;
+    }
+    err = vm->machine ? 0 : create(vm);
+    if (err) {
+        set_stopped(vm, err == -ENOMEM ? "not enough memory" : "no virtualisation");
+        return err;
+    }
+    machine_halt(vm->machine);
+    vm->state = MANAGED_STARTING;
+    sched_queue_work(&vm->work);
+    return 0;
+}
+
+int manager_destroy(struct managed *vm)
+{
+    if (vm->state != MANAGED_RUNNING && vm->state != MANAGED_STARTING)
+        return -EINVAL;
+    machine_halt(vm->machine);
+    set_stopped(vm, "destroyed");
+    log_info("vm %s: destroyed", vm->config->name);
+    check_all_stopped();
+    return 0;
+}
+
+int manager_shutdown(struct managed *vm)
+{
+    if (vm->state != MANAGED_RUNNING)
+        return -EINVAL;
+    vpm_power_button(&vm->machine->pm);
+    return 0;
+}
+
+int manager_reset(struct managed *vm)
+{
+    if (vm->state != MANAGED_RUNNING)
+        return -EINVAL;
+    machine_halt(vm->machine);
+    log_info("vm %s: reset", vm->config->name);
+    vm->state = MANAGED_STARTING;
+    sched_queue_work(&vm->work);
+    return 0;
+}
+
+/* --- The whole set -------------------------------------------------------------------------------------------- */
+
+/* When the last one has stopped, the config's word counts; but only if one had run: a machine that cannot even start its VMs stays up. */
+static void check_all_stopped(void)
+{
+    bool any_ran = false;
+
+    for (unsigned i = 0; i < manager_count(); i++) {
+        if (manager.vm[i].state == MANAGED_RUNNING || manager.vm[i].state == MANAGED_STARTING)
+            return;
+        any_ran |= manager.vm[i].has_run;
+    }
+    if (!any_ran || manager.config->when_all_stopped == ALL_STOPPED_SHELL)
+        return;
+    log_info("all VMs have stopped: %s",
+             manager.config->when_all_stopped == ALL_STOPPED_REBOOT ? "rebooting" : "powering off");
+    if (manager.end)
+        manager.end(manager.config->when_all_stopped == ALL_STOPPED_REBOOT);
+}
+
+static void log_config_errors(const struct config *config)
+{
+    unsigned shown = (unsigned)min_u64(config->error_count, CONFIG_MAX_ERRORS);
+
+    for (unsigned i = 0; i < shown; i++)
+        log_error("%s:%u:%u: error: %s", CONFIG_FILE, config->error[i].line, config->error[i].column, config->error[i].text);
+    if (config->error_count > shown)
+        log_error("%s: and %u errors more", CONFIG_FILE, config->error_count - shown);
+}
+
+void manager_init(const struct bootinfo *info, uint64_t handoff_tsc)
+{
+    const struct boot_module *file;
+
+    manager.info = info;
+    manager.handoff_tsc = handoff_tsc;
+    file = find_module(CONFIG_FILE);
+    if (!file) {
+        log_error("config: there is no %s among the boot modules: no VM can be started; build the image with tools/mkiso, or add "
+                  "`module2 /plinth.toml plinth.toml` to grub.cfg",
+                  CONFIG_FILE);
+        return;
+    }
+    manager.config = heap_alloc(sizeof(*manager.config));
+    if (!manager.config) {
+        log_error("config: no memory to read %s", CONFIG_FILE);
+        return;
+    }
+    if (config_parse(manager.config, phys_to_virt(file->start), file->size))
+        log_config_errors(manager.config);
+    for (unsigned i = 0; i < manager.config->vm_count; i++) {
+        manager.vm[i].config = &manager.config->vm[i];
+        manager.vm[i].state = manager.config->vm[i].broken ? MANAGED_BROKEN : MANAGED_STOPPED;
+        manager.vm[i].work.step = work_step;
+        if (manager.config->vm[i].broken)
+            log_error("vm %s: not started: its config has errors (see above)", manager.config->vm[i].name);
+    }
+}
+
+void manager_autostart(void)
+{
+    for (unsigned i = 0; i < manager_count(); i++)
+        if (manager.vm[i].state == MANAGED_STOPPED && manager.vm[i].config->autostart)
+            (void)!manager_start(&manager.vm[i]);
+}
+
+unsigned manager_count(void)
+{
+    return manager.config ? manager.config->vm_count : 0;
+}
+
+struct managed *manager_get(unsigned index)
+{
+    return &manager.vm[index];
+}
+
+struct managed *manager_find(const char *name)
+{
+    for (unsigned i = 0; i < manager_count(); i++)
+        if (strcmp(manager.vm[i].config->name, name) == 0)
+            return &manager.vm[i];
+    return NULL;
+}
+
+const char *manager_state_name(const struct managed *vm)
+{
+    static const char *const names[] = {
+        [MANAGED_BROKEN] = "broken", [MANAGED_STOPPED] = "stopped", [MANAGED_STARTING] = "starting", [MANAGED_RUNNING] = "running"
+    };
+
+    return names[vm->state];
+}
+
+struct managed *manager_attached(void)
+{
+    if (!manager.config)
+        return NULL;
+    if (manager.config->attach[0])
+        return manager_find(manager.config->attach);
+    return manager.config->vm_count == 1 ? &manager.vm[0] : NULL;
+}
+
+void manager_on_end(void (*end)(bool reboot))
+{
+    manager.end = end;
+}

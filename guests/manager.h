@@ -1,0 +1,57 @@
+/*
+ * All VMs of this machine: from the config to running machines, and what happens when one stops. Called by the boot CPU only: from
+ * kernel/main.c at start, then from work items and the shell.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "boot/bootinfo.h"
+#include "guests/machine.h"
+#include "kernel/config.h"
+
+enum managed_state {
+    MANAGED_BROKEN,  /* an error in its config: cannot be started */
+    MANAGED_STOPPED, /* never started, or it stopped */
+    MANAGED_STARTING,
+    MANAGED_RUNNING,
+};
+
+/* One VM of the config. */
+struct managed {
+    const struct config_vm *config;
+    struct machine *machine; /* NULL until it is first started */
+    enum managed_state state;
+    char last[200];          /* why it is not running, in a few words; empty before the first start */
+    bool has_run;
+    struct sched_work work;
+};
+
+/* Reads plinth.toml among the boot modules and says what is wrong with it. Nothing is started yet. */
+void manager_init(const struct bootinfo *info, uint64_t handoff_tsc);
+
+/* Starts the VMs whose config says autostart. */
+void manager_autostart(void);
+
+unsigned manager_count(void);
+struct managed *manager_get(unsigned index); /* index < manager_count() */
+struct managed *manager_find(const char *name); /* NULL: there is none */
+
+/* Starts a stopped VM; the rest goes on in the background. -EINVAL, -EBUSY or -ENOMEM after a line in the log. */
+int manager_start(struct managed *vm);
+
+/* Stops a running one at once, like a pulled plug. -EINVAL if it is not running. */
+int manager_destroy(struct managed *vm);
+
+/* Presses its power button. -EINVAL if it is not running. */
+int manager_shutdown(struct managed *vm);
+
+/* Starts it anew from wiped memory. -EINVAL if it is not running. */
+int manager_reset(struct managed *vm);
+
+const char *manager_state_name(const struct managed *vm);
+
+/* The VM whose console the wire shows at start; NULL: the shell. */
+struct managed *manager_attached(void);
+
+/* Called when no VM is left running and the config asks for poweroff or reboot: last chance to flush. */
+void manager_on_end(void (*end)(bool reboot));

@@ -1,0 +1,153 @@
+/* The shell's commands: one table, at the end. */
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/power.h"
+#include "guests/manager.h"
+#include "kernel/frames.h"
+#include "kernel/log.h"
+#include "lib/errno.h"
+#include "drivers/uart.h"
+#include "shell/shell.h"
+#include "shell/wire.h"
+
+/* The VM that word[1] names, or NULL after saying so. */
+static struct managed *named_vm(int count, char *word[SHELL_ARGS])
+{
+    struct managed *vm = count > 1 ? manager_find(word[1]) : NULL;
+
+    if (count < 2)
+        wire_print("%s: which VM? 'list' names them\r\n", word[0]);
+    else if (!vm)
+        wire_print("%s: there is no VM '%s'; 'list' names them\r\n", word[0], word[1]);
+    return vm;
+}
+
+static void run_help(int count, char *word[SHELL_ARGS])
+{
+    (void)count;
+    (void)word;
+    for (const struct shell_command *c = shell_commands; c->name; c++)
+        wire_print("%-9s %-4s %s\r\n", c->name, c->arguments, c->help);
+    wire_print("Ctrl-A n and Ctrl-A p show the next and previous VM's console, Ctrl-A d comes back.\r\n");
+}
+
+static void run_list(int count, char *word[SHELL_ARGS])
+{
+    (void)count;
+    (void)word;
+    wire_print("%-20s %-9s %5s %10s  %s\r\n", "NAME", "STATE", "VCPUS", "MEMORY", "LAST STOP");
+    for (unsigned i = 0; i < manager_count(); i++) {
+        const struct managed *vm = manager_get(i);
+
+        wire_print("%-20s %-9s %5u %6llu MiB  %s\r\n", vm->config->name, manager_state_name(vm), vm->config->cpus,
+                   (unsigned long long)(vm->config->memory / MiB), vm->state == MANAGED_RUNNING ? "" : vm->last);
+    }
+}
+
+/* The commands that do one thing to one running VM. */
+static void act(int count, char *word[SHELL_ARGS], int (*action)(struct managed *))
+{
+    struct managed *vm = named_vm(count, word);
+
+    if (vm && action(vm) == -EINVAL)
+        wire_print("%s: %s is %s\r\n", word[0], vm->config->name, manager_state_name(vm));
+}
+
+static void run_start(int count, char *word[SHELL_ARGS])
+{
+    act(count, word, manager_start);
+}
+
+static void run_shutdown(int count, char *word[SHELL_ARGS])
+{
+    act(count, word, manager_shutdown);
+}
+
+static void run_destroy(int count, char *word[SHELL_ARGS])
+{
+    act(count, word, manager_destroy);
+}
+
+static void run_reset(int count, char *word[SHELL_ARGS])
+{
+    act(count, word, manager_reset);
+}
+
+static void run_console(int count, char *word[SHELL_ARGS])
+{
+    struct managed *vm = named_vm(count, word);
+
+    if (vm)
+        wire_attach(vm);
+}
+
+static void run_dmesg(int count, char *word[SHELL_ARGS])
+{
+    static char text[16384];
+    size_t length = log_copy(text, sizeof(text)), start = 0;
+
+    (void)count;
+    (void)word;
+    for (size_t i = 0; i < length; i++)
+        if (text[i] == '\n') {
+            uart_write(text + start, i - start);
+            uart_write("\r\n", 2);
+            start = i + 1;
+        }
+}
+
+static void run_mem(int count, char *word[SHELL_ARGS])
+{
+    static const struct {
+        unsigned owner;
+        const char *name;
+    } rows[] = { { FRAME_FREE, "free" },        { FRAME_IMAGE, "Plinth's image" }, { FRAME_FRAMES, "frame records" },
+                 { FRAME_PTAB, "page tables" }, { FRAME_HEAP, "heap" },            { FRAME_PERCPU, "per-CPU areas" },
+                 { FRAME_MODULE, "boot modules" } };
+
+    (void)count;
+    (void)word;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        wire_print("%-16s %10llu KiB\r\n", rows[i].name, (unsigned long long)(frames_count(rows[i].owner) * PAGE_SIZE / KiB));
+    for (unsigned i = 0; i < manager_count(); i++)
+        wire_print("vm %-13s %10llu KiB\r\n", manager_get(i)->config->name,
+                   (unsigned long long)(frames_count(FRAME_VM + i) * PAGE_SIZE / KiB));
+}
+
+static void run_version(int count, char *word[SHELL_ARGS])
+{
+    (void)count;
+    (void)word;
+    wire_print("Plinth " PLINTH_VERSION "\r\n");
+}
+
+static void run_reboot(int count, char *word[SHELL_ARGS])
+{
+    (void)count;
+    (void)word;
+    wire_flush();
+    machine_reboot();
+}
+
+static void run_poweroff(int count, char *word[SHELL_ARGS])
+{
+    (void)count;
+    (void)word;
+    wire_flush();
+    machine_poweroff();
+}
+
+const struct shell_command shell_commands[] = {
+    { "help", "", "this list", run_help },
+    { "list", "", "the VMs and their states", run_list },
+    { "start", "VM", "start it", run_start },
+    { "shutdown", "VM", "press its power button", run_shutdown },
+    { "destroy", "VM", "stop it at once", run_destroy },
+    { "reset", "VM", "start it anew at once", run_reset },
+    { "console", "VM", "show its console", run_console },
+    { "dmesg", "", "Plinth's log", run_dmesg },
+    { "mem", "", "who owns the machine's memory", run_mem },
+    { "version", "", "Plinth's version", run_version },
+    { "reboot", "", "restart this machine at once", run_reboot },
+    { "poweroff", "", "switch this machine off at once", run_poweroff },
+    { NULL, NULL, NULL, NULL },
+};

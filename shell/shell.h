@@ -1,0 +1,24 @@
+/* The shell on the wire: a line editor and one table of commands. Boot CPU only. */
+#pragma once
+
+#include "lib/types.h"
+
+#define SHELL_ARGS 4
+
+struct shell_command {
+    const char *name;
+    const char *arguments; /* for help: "VM", or "" */
+    const char *help;      /* one line */
+    void (*run)(int count, char *word[SHELL_ARGS]); /* word[0] is the command's name */
+};
+
+/* commands.c; ends with a NULL name. */
+extern const struct shell_command shell_commands[];
+
+void shell_init(void);
+
+/* One character that was typed; the finished line is executed from the work list. */
+void shell_input(char c);
+
+/* Begins a new input line. */
+void shell_prompt(void);

@@ -1,0 +1,207 @@
+/* One run of a guest on AMD-V, and what ended it, in neutral terms. AMD APM vol. 2, 15.6 to 15.9 and appendix C. */
+#include "vmx/amd/svm.h"
+#include "vmx/fetch.h"
+#include "kernel/panic.h"
+
+/* The first bytes of instructions whose exits do not tell their length where there is no nRIP save. */
+#define OPCODE_CPUID   0xa20f
+#define OPCODE_RDMSR   0x320f
+#define OPCODE_WRMSR   0x300f
+#define OPCODE_HLT     0xf4
+#define OPCODE_0F01    0x010f
+#define OPCODE_INVD    0x080f
+#define OPCODE_WBINVD  0x090f
+
+static inline bool code_is_64(const struct vmcb *vmcb)
+{
+    return (vmcb->cs.attributes & SEG_ATTR_L) && (vmcb->efer & BIT(10));
+}
+
+/* Length of the instruction at RIP, which without prefixes has `opcode` in its first `opcode_size` bytes and is `length` long. */
+static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint16_t opcode, unsigned opcode_size,
+                                uint8_t length)
+{
+    gva_t linear;
+
+    if (svm_machine.features & SVM_FEATURE_NRIPS)
+        return (uint8_t)(vmcb->nrip - vmcb->rip);
+    linear = gva(code_is_64(vmcb) ? vmcb->rip : (uint32_t)(vmcb->cs.base + vmcb->rip));
+    return fetch_length(vcpu, linear, vmcb->cr3, opcode, opcode_size, length);
+}
+
+static void decode_io(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    struct vmexit *exit = &vcpu->exit;
+    uint64_t info = vmcb->exitinfo1;
+
+    exit->reason = EXIT_IO;
+    exit->length = (uint8_t)(vmcb->exitinfo2 - vmcb->rip);
+    exit->io.port = IOIO_PORT(info);
+    exit->io.size = IOIO_SIZE(info);
+    exit->io.in = info & IOIO_IN;
+    exit->io.string = info & IOIO_STRING;
+    exit->io.rep = info & IOIO_REP;
+    exit->io.address_size = (uint8_t)(IOIO_ASIZE(info) << 1);
+}
+
+static void decode_npf(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    struct vmexit *exit = &vcpu->exit;
+
+    exit->reason = EXIT_MEMORY;
+    exit->memory.at = gpa(vmcb->exitinfo2);
+    exit->memory.write = vmcb->exitinfo1 & NPF_WRITE;
+    exit->memory.fetch = vmcb->exitinfo1 & NPF_FETCH;
+    exit->memory.walk = vmcb->exitinfo1 & NPF_WALK;
+    exit->memory.delivering = vcpu->event.valid;
+    exit->memory.bytes_count = svm_machine.features & SVM_FEATURE_DECODE ? vmcb->fetched_count & 0xf : 0;
+    exit->memory.bytes = vmcb->fetched;
+}
+
+static void decode_exception(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    vcpu->exit.reason = EXIT_EXCEPTION;
+    vcpu->exit.exception.vector = (uint8_t)(vmcb->exitcode - 0x40);
+    vcpu->exit.exception.error = (uint32_t)vmcb->exitinfo1;
+    if (vmcb->exitcode == VMEXIT_EXCEPTION_MC)
+        panic("machine check while vm %s ran: the hardware reported an error that it could not correct", vcpu->vm->name);
+}
+
+static void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    struct vmexit *exit = &vcpu->exit;
+
+    switch (vmcb->exitcode) {
+    case VMEXIT_EXCEPTION_DB:
+    case VMEXIT_EXCEPTION_AC:
+    case VMEXIT_EXCEPTION_MC:
+        decode_exception(vcpu, vmcb);
+        break;
+    case VMEXIT_NMI:
+    case VMEXIT_SMI:
+    case VMEXIT_INIT:
+        exit->reason = EXIT_INTERRUPT;
+        break;
+    case VMEXIT_IRET:
+        exit->reason = EXIT_IRET;
+        break;
+    case VMEXIT_INVD:
+        exit->reason = EXIT_SKIP;
+        exit->length = length_of(vcpu, vmcb, OPCODE_INVD, 2, 2);
+        break;
+    case VMEXIT_WBINVD:
+        exit->reason = EXIT_SKIP;
+        exit->length = length_of(vcpu, vmcb, OPCODE_WBINVD, 2, 2);
+        break;
+    case VMEXIT_XSETBV:
+        exit->reason = EXIT_XSETBV;
+        exit->length = length_of(vcpu, vmcb, OPCODE_0F01, 2, 3);
+        break;
+    case VMEXIT_RDPMC:
+        exit->reason = EXIT_PROTECTED;
+        break;
+    case VMEXIT_SHUTDOWN:
+    case VMEXIT_FERR:
+        exit->reason = EXIT_SHUTDOWN;
+        break;
+    case VMEXIT_INVLPGA:
+    case VMEXIT_VMRUN:
+    case VMEXIT_VMLOAD ... VMEXIT_SKINIT:
+    case VMEXIT_MONITOR ... VMEXIT_MWAIT_CONDITIONAL:
+    case VMEXIT_RDPRU:
+        exit->reason = EXIT_UNDEFINED;
+        break;
+    default:
+        exit->reason = vmcb->exitcode == VMEXIT_INVALID ? EXIT_INVALID : EXIT_UNKNOWN;
+        exit->raw.code = vmcb->exitcode;
+        exit->raw.info1 = vmcb->exitinfo1;
+        exit->raw.info2 = vmcb->exitinfo2;
+        break;
+    }
+}
+
+static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    struct vmexit *exit = &vcpu->exit;
+
+    switch (vmcb->exitcode) {
+    case VMEXIT_INTR:
+        exit->reason = EXIT_INTERRUPT;
+        break;
+    case VMEXIT_VINTR:
+        exit->reason = EXIT_WINDOW;
+        break;
+    case VMEXIT_CPUID:
+        exit->reason = EXIT_CPUID;
+        exit->length = length_of(vcpu, vmcb, OPCODE_CPUID, 2, 2);
+        break;
+    case VMEXIT_HLT:
+        exit->reason = EXIT_HLT;
+        exit->length = length_of(vcpu, vmcb, OPCODE_HLT, 1, 1);
+        break;
+    case VMEXIT_IOIO:
+        decode_io(vcpu, vmcb);
+        break;
+    case VMEXIT_MSR:
+        exit->reason = vmcb->exitinfo1 ? EXIT_MSR_WRITE : EXIT_MSR_READ;
+        exit->length = length_of(vcpu, vmcb, vmcb->exitinfo1 ? OPCODE_WRMSR : OPCODE_RDMSR, 2, 2);
+        break;
+    case VMEXIT_VMMCALL:
+        exit->reason = EXIT_HYPERCALL;
+        exit->length = length_of(vcpu, vmcb, OPCODE_0F01, 2, 3);
+        break;
+    case VMEXIT_NPF:
+        decode_npf(vcpu, vmcb);
+        break;
+    default:
+        decode_rare(vcpu, vmcb);
+        break;
+    }
+}
+
+/* An event was being delivered when the exit came: it has to be delivered again (15.7.2). */
+static void keep_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    uint64_t info = vmcb->exitintinfo;
+
+    vcpu->event = (struct vcpu_event){
+        .valid = true,
+        .type = (uint8_t)((info & EVENT_TYPE_MASK) >> EVENT_TYPE_SHIFT),
+        .vector = (uint8_t)(info & EVENT_VECTOR_MASK),
+        .has_error = info & EVENT_EV,
+        .error = (uint32_t)(info >> EVENT_ERROR_SHIFT),
+    };
+    /* INT n, INT3 and INTO run again by themselves, from the RIP that the exit left. */
+    if (vcpu->event.type == EVENT_SOFTWARE ||
+        (vcpu->event.type == EVENT_EXCEPTION && (vcpu->event.vector == 3 || vcpu->event.vector == 4)))
+        vcpu->event.valid = false;
+    vcpu->pending |= PEND_EVENT;
+}
+
+void svm_enter(struct vcpu *vcpu)
+{
+    const struct svm_vcpu *svm = vcpu->backend;
+    struct vmcb *vmcb = svm->vmcb;
+
+    vmcb->rip = vcpu->rip;
+    vmcb->rsp = vcpu->gpr[GPR_RSP];
+    vmcb->rax = vcpu->gpr[GPR_RAX];
+    vmcb->rflags = vcpu->rflags;
+    vmcb->interrupt_shadow = vcpu->shadow;
+    svm_run(vcpu, svm->vmcb_pa);
+    vcpu->rip = vmcb->rip;
+    vcpu->gpr[GPR_RSP] = vmcb->rsp;
+    vcpu->gpr[GPR_RAX] = vmcb->rax;
+    vcpu->rflags = vmcb->rflags;
+    vcpu->shadow = vmcb->interrupt_shadow & 1;
+    vmcb->clean = CLEAN_ALL;
+    vmcb->eventinj = 0;
+    vmcb->tlb_control = TLB_CONTROL_NOTHING;
+    if (unlikely(vmcb->exitintinfo & EVENT_V))
+        keep_interrupted_event(vcpu, vmcb);
+    if (unlikely((vmcb->vintr & 0xf) != vcpu->cr8)) {
+        vcpu->cr8 = vmcb->vintr & 0xf;
+        vcpu->intc->set_cr8(vcpu->intc_context, vcpu->cr8);
+    }
+    decode_exit(vcpu, vmcb);
+}

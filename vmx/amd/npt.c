@@ -1,0 +1,78 @@
+/* Nested page tables: long-mode tables walked as user accesses (AMD APM vol. 2, 15.25.5). */
+#include "vmx/amd/svm.h"
+#include "arch/x86_64/paging.h"
+#include "kernel/frames.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+
+#define NPT_RAM (PTAB_READ | PTAB_WRITE | PTAB_EXEC | PTAB_USER | PTAB_WB)
+
+static hpa_t table_alloc(void *context)
+{
+    const struct vm *vm = context;
+    hpa_t page = frames_alloc(FRAME_ORDER_4K, FRAME_VM + vm->index);
+
+    if (page.raw)
+        memset(phys_to_virt(page), 0, PAGE_SIZE);
+    return page;
+}
+
+static void table_free(void *context, hpa_t table)
+{
+    const struct vm *vm = context;
+
+    frames_free(table, FRAME_ORDER_4K, FRAME_VM + vm->index);
+}
+
+static uint64_t *table_pointer(void *context, hpa_t table)
+{
+    (void)context;
+    return phys_to_virt(table);
+}
+
+/* Maps one chunk of RAM; the walker joins what it can into larger pages only within one call, so give it whole runs. */
+static int map_run(struct vm *vm, const struct gmem_slot *slot, uint64_t first, uint64_t count)
+{
+    gpa_t at = gpa(slot->base.raw + first * GMEM_CHUNK);
+
+    return ptab_map(&vm->nested, at.raw, virt_to_phys(slot->chunk[first]), count * GMEM_CHUNK, NPT_RAM);
+}
+
+static int map_slot(struct vm *vm, const struct gmem_slot *slot)
+{
+    uint64_t chunks = slot->size / GMEM_CHUNK, first = 0;
+
+    for (uint64_t i = 1; i <= chunks; i++) {
+        int err;
+
+        if (i < chunks && slot->chunk[i] == slot->chunk[i - 1] + GMEM_CHUNK)
+            continue;
+        err = map_run(vm, slot, first, i - first);
+        if (err)
+            return err;
+        first = i;
+    }
+    return 0;
+}
+
+int npt_create(struct vm *vm)
+{
+    int err;
+
+    vm->nested_memory = (struct ptab_memory){ table_alloc, table_free, table_pointer, NULL, vm };
+    err = ptab_init(&vm->nested, &ptab_x86, &vm->nested_memory);
+    if (err)
+        return err;
+    for (unsigned i = 0; i < vm->mem.count && !err; i++)
+        err = map_slot(vm, &vm->mem.slot[i]);
+    if (!err)
+        err = ptab_unmap(&vm->nested, vm->mem.hole_base.raw, vm->mem.hole_size);
+    if (err)
+        ptab_destroy(&vm->nested);
+    return err;
+}
+
+void npt_destroy(struct vm *vm)
+{
+    ptab_destroy(&vm->nested);
+}

@@ -1,0 +1,97 @@
+; Entering a guest on AMD-V. Source: AMD APM vol. 2, 15.5 (VMRUN), 15.17 (GIF).
+%include "offsets.inc"
+
+bits 64
+default rel
+section .text
+
+; void svm_run(struct vcpu *vcpu, hpa_t vmcb)
+; VMRUN switches RAX, RSP, RIP and RFLAGS with the VMCB; all other general registers are ours to switch.
+global svm_run
+svm_run:
+    push rbp
+    push rbx
+    push r12
+    push r13
+    push r14
+    push r15
+    push rdi
+    mov rax, rsi
+    mov rcx, [rdi + VCPU_RCX]
+    mov rdx, [rdi + VCPU_RDX]
+    mov rbx, [rdi + VCPU_RBX]
+    mov rbp, [rdi + VCPU_RBP]
+    mov rsi, [rdi + VCPU_RSI]
+    mov r8,  [rdi + VCPU_R8]
+    mov r9,  [rdi + VCPU_R9]
+    mov r10, [rdi + VCPU_R10]
+    mov r11, [rdi + VCPU_R11]
+    mov r12, [rdi + VCPU_R12]
+    mov r13, [rdi + VCPU_R13]
+    mov r14, [rdi + VCPU_R14]
+    mov r15, [rdi + VCPU_R15]
+    mov rdi, [rdi + VCPU_RDI]
+    vmrun
+    ; RAX and RSP are ours again; the vCPU's address comes from our own stack, never from a guest's register.
+    mov rax, [rsp]
+    mov [rax + VCPU_RCX], rcx
+    mov [rax + VCPU_RDX], rdx
+    mov [rax + VCPU_RBX], rbx
+    mov [rax + VCPU_RBP], rbp
+    mov [rax + VCPU_RSI], rsi
+    mov [rax + VCPU_RDI], rdi
+    mov [rax + VCPU_R8], r8
+    mov [rax + VCPU_R9], r9
+    mov [rax + VCPU_R10], r10
+    mov [rax + VCPU_R11], r11
+    mov [rax + VCPU_R12], r12
+    mov [rax + VCPU_R13], r13
+    mov [rax + VCPU_R14], r14
+    mov [rax + VCPU_R15], r15
+    pop rdi
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbx
+    pop rbp
+    ret
+
+; void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb)
+; From here to svm_unload GIF is clear: neither interrupt nor NMI reaches the hypervisor. RFLAGS.IF is set, since with
+; V_INTR_MASKING it decides whether a physical interrupt ends the guest's run (15.21.1).
+global svm_load
+svm_load:
+    clgi
+    sti
+    mov rax, rdi
+    vmsave
+    mov rax, rsi
+    vmload
+    ret
+
+; void svm_unload(hpa_t host_vmcb, hpa_t guest_vmcb)
+global svm_unload
+svm_unload:
+    mov rax, rsi
+    vmsave
+    mov rax, rdi
+    vmload
+    cli
+    stgi
+    ret
+
+; void svm_window(hpa_t host_vmcb, hpa_t guest_vmcb)
+; TR must be the hypervisor's while an NMI may come, since NMIs have a stack of their own.
+global svm_window
+svm_window:
+    mov rax, rsi
+    vmsave
+    mov rax, rdi
+    vmload
+    stgi
+    nop
+    clgi
+    mov rax, rsi
+    vmload
+    ret

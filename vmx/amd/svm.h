@@ -1,0 +1,56 @@
+/* What the files of the AMD-V back end share. */
+#pragma once
+
+#include "lib/types.h"
+#include "vmx/amd/vmcb.h"
+#include "vmx/vcpu.h"
+
+/* CPUID 8000_000Ah EDX, APM vol. 3, E.4.9. */
+#define SVM_FEATURE_NP            BIT(0)
+#define SVM_FEATURE_LOCK          BIT(2)
+#define SVM_FEATURE_NRIPS         BIT(3)
+#define SVM_FEATURE_FLUSH_BY_ASID BIT(6)
+#define SVM_FEATURE_DECODE        BIT(7)
+
+/* One vCPU's part that only AMD-V knows. Owned by the CPU that runs the vCPU. */
+struct svm_vcpu {
+    struct vmcb *vmcb;
+    hpa_t vmcb_pa;
+    uint64_t asid_generation;
+};
+
+/* One CPU's part. */
+struct svm_cpu {
+    hpa_t host_vmcb; /* FS, GS, TR, LDTR and syscall MSRs of the hypervisor, by VMSAVE */
+    uint64_t asid_generation;
+    uint32_t next_asid;
+};
+
+/* The same on all CPUs; set once by svm_cpu_enable(). */
+struct svm_machine {
+    uint32_t features; /* SVM_FEATURE_ */
+    uint32_t asids;
+    hpa_t iopm, msrpm; /* shared by all VMs: everything exits, but for the MSRs that VMRUN or VMLOAD switch */
+};
+
+extern struct svm_machine svm_machine;
+
+static inline struct vmcb *vmcb_of(const struct vcpu *vcpu)
+{
+    return ((const struct svm_vcpu *)vcpu->backend)->vmcb;
+}
+
+/* run.asm: VMRUN with the guest's general registers; GIF is clear and RFLAGS.IF set, before and after. */
+void svm_run(struct vcpu *vcpu, hpa_t vmcb);
+
+/* run.asm: the state that VMRUN does not switch, and the window in which physical interrupts are taken. */
+void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb);
+void svm_unload(hpa_t host_vmcb, hpa_t guest_vmcb);
+void svm_window(hpa_t host_vmcb, hpa_t guest_vmcb);
+
+/* exit.c: one run, and what it ended with as a neutral exit. */
+void svm_enter(struct vcpu *vcpu);
+
+/* npt.c */
+int npt_create(struct vm *vm) __must_check;
+void npt_destroy(struct vm *vm);

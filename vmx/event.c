@@ -1,0 +1,131 @@
+/*
+ * Events for the guest: which one is injected at the next entry. The order is the CPU's own: an interrupted
+ * delivery or an exception, then NMI, then interrupts. Source: AMD APM vol. 2, 8.2.9, 8.5 and 15.20 to 15.21.
+ */
+#include "vmx/vcpu.h"
+
+static bool is_contributory(uint8_t vector)
+{
+    return vector == 0 || (vector >= 10 && vector <= 13);
+}
+
+/* Two exceptions in one delivery: handled in series, or together as a double fault (APM vol. 2, table 8-2). */
+static bool makes_double_fault(uint8_t first, uint8_t second)
+{
+    if (first == VECTOR_PF)
+        return second == VECTOR_PF || is_contributory(second);
+    return is_contributory(first) && is_contributory(second);
+}
+
+void vcpu_raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error)
+{
+    const struct vcpu_event *first = &vcpu->event;
+
+    if (first->valid && first->type == EVENT_EXCEPTION) {
+        if (first->vector == VECTOR_DF) {
+            vm_die(vcpu->vm, "triple fault: exception %u while vCPU %u delivered a double fault", vector, vcpu->index);
+            return;
+        }
+        if (makes_double_fault(first->vector, vector)) {
+            vector = VECTOR_DF;
+            has_error = true;
+            error = 0;
+        }
+    }
+    vcpu->event = (struct vcpu_event){
+        .valid = true, .type = EVENT_EXCEPTION, .vector = vector, .has_error = has_error, .error = error
+    };
+    vcpu->pending |= PEND_EVENT;
+}
+
+void vcpu_raise_pf(struct vcpu *vcpu, uint64_t cr2, uint32_t error)
+{
+    vmx_ops->set_cr2(vcpu, cr2);
+    vcpu_raise(vcpu, VECTOR_PF, true, error);
+}
+
+void vcpu_single_step(struct vcpu *vcpu)
+{
+    if (vcpu->event.valid)
+        return; /* the instruction faulted: it has not been executed */
+    vmx_ops->set_dr6(vcpu, BIT(14));
+    vcpu_raise(vcpu, VECTOR_DB, false, 0);
+}
+
+static void set_window(struct vcpu *vcpu, bool wanted)
+{
+    if (wanted || vcpu->window)
+        vmx_ops->window(vcpu, wanted);
+    vcpu->window = wanted;
+}
+
+static void inject_nmi(struct vcpu *vcpu)
+{
+    static const struct vcpu_event nmi = { .valid = true, .type = EVENT_NMI, .vector = 2 };
+
+    __atomic_and_fetch(&vcpu->pending, ~PEND_NMI, __ATOMIC_RELAXED);
+    vcpu->nmi_masked = true;
+    vmx_ops->iret_exit(vcpu, true);
+    vmx_ops->inject(vcpu, &nmi);
+}
+
+/* The guest can take interrupts now: the one that is due, if any. */
+static void inject_interrupt(struct vcpu *vcpu)
+{
+    int vector = vcpu->intc->accept(vcpu->intc_context);
+
+    if (vector >= 0) {
+        struct vcpu_event event = { .valid = true, .type = EVENT_INTERRUPT, .vector = (uint8_t)vector };
+
+        vmx_ops->inject(vcpu, &event);
+    }
+}
+
+void event_deliver(struct vcpu *vcpu)
+{
+    const struct vcpu_intc *intc = vcpu->intc;
+    uint8_t cr8 = intc->cr8(vcpu->intc_context);
+    bool injected = true;
+
+    __atomic_and_fetch(&vcpu->pending, ~PEND_EVENT, __ATOMIC_RELAXED);
+    if (cr8 != vcpu->cr8) {
+        vcpu->cr8 = cr8;
+        vmx_ops->set_cr8(vcpu, cr8);
+    }
+    if (vcpu->event.valid) {
+        vcpu->event.valid = false;
+        vmx_ops->inject(vcpu, &vcpu->event);
+    } else if ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !vcpu->shadow) {
+        inject_nmi(vcpu);
+    } else {
+        injected = false;
+    }
+    if (!injected && (vcpu->rflags & RFLAGS_IF) && !vcpu->shadow && intc->pending(vcpu->intc_context) >= 0)
+        inject_interrupt(vcpu);
+    set_window(vcpu, intc->pending(vcpu->intc_context) >= 0 || intc->held(vcpu->intc_context) >= 0);
+}
+
+/*
+ * The guest is about to execute the IRET of its NMI handler. Without another NMI waiting nothing more is to be done; else that one
+ * may come only behind the IRET, so step over it.
+ */
+void event_iret(struct vcpu *vcpu)
+{
+    vmx_ops->iret_exit(vcpu, false);
+    if (vcpu->pending & PEND_NMI) {
+        vcpu->nmi_stepping = true;
+        vcpu->rflags |= RFLAGS_TF | RFLAGS_RF;
+    } else {
+        vcpu->nmi_masked = false;
+    }
+}
+
+/* True if the #DB at hand was the end of that step, and not the guest's. */
+bool event_step_done(struct vcpu *vcpu)
+{
+    if (!vcpu->nmi_stepping)
+        return false;
+    vcpu->nmi_stepping = false;
+    vcpu->nmi_masked = false;
+    return true;
+}

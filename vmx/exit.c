@@ -1,0 +1,159 @@
+/* What Plinth does about each kind of exit: one handler a reason, one table. */
+#include "vmx/vcpu.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/xstate.h"
+
+static void exit_interrupt(struct vcpu *vcpu)
+{
+    vmx_ops->take_interrupts(vcpu);
+    if (sched_should_yield())
+        vcpu->pending |= PEND_LEAVE;
+}
+
+static __cold void cpuid_slow(struct vcpu *vcpu, const struct cpuid_row *row)
+{
+    struct vcpu_system s;
+    struct cpuid_regs r;
+
+    vmx_ops->get_system(vcpu, &s);
+    cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], s.cr4, vcpu->xcr0, &r);
+    vcpu->gpr[GPR_RAX] = r.eax;
+    vcpu->gpr[GPR_RBX] = r.ebx;
+    vcpu->gpr[GPR_RCX] = r.ecx;
+    vcpu->gpr[GPR_RDX] = r.edx;
+    vcpu_advance(vcpu);
+}
+
+static void exit_cpuid(struct vcpu *vcpu)
+{
+    const struct cpuid_row *row = cpuid_find(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX]);
+
+    if (unlikely(row->fixup != CPUID_PLAIN)) {
+        cpuid_slow(vcpu, row);
+        return;
+    }
+    vcpu->gpr[GPR_RAX] = row->regs.eax;
+    vcpu->gpr[GPR_RBX] = row->regs.ebx;
+    vcpu->gpr[GPR_RCX] = row->regs.ecx;
+    vcpu->gpr[GPR_RDX] = row->regs.edx;
+    vcpu_advance(vcpu);
+}
+
+/* No vCPU of the VM can ever run again by itself: all sleep with interrupts off. */
+static bool all_dead_asleep(const struct vm *vm)
+{
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        const struct vcpu *v = vm->vcpu[i];
+
+        if (v->state == VCPU_RUNNABLE || (v->state == VCPU_HALTED && (v->rflags & RFLAGS_IF)) ||
+            (v->pending & (PEND_NMI | PEND_INIT | PEND_STARTUP)))
+            return false;
+    }
+    return true;
+}
+
+static void exit_hlt(struct vcpu *vcpu)
+{
+    vcpu_advance(vcpu);
+    vcpu->state = VCPU_HALTED;
+    vcpu->pending |= PEND_LEAVE;
+    if ((vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context) >= 0) {
+        vcpu->state = VCPU_RUNNABLE;
+        vcpu->pending = (vcpu->pending & ~PEND_LEAVE) | PEND_EVENT;
+        return;
+    }
+    if (unlikely(!(vcpu->rflags & RFLAGS_IF)) && all_dead_asleep(vcpu->vm))
+        vm_die(vcpu->vm, "halted for good: HLT with interrupts off on its last running vCPU");
+}
+
+static void exit_window(struct vcpu *vcpu)
+{
+    vcpu->pending |= PEND_EVENT;
+}
+
+static void exit_exception(struct vcpu *vcpu)
+{
+    uint8_t vector = vcpu->exit.exception.vector;
+
+    if (vector == VECTOR_DB && event_step_done(vcpu)) {
+        vcpu->rflags &= ~RFLAGS_TF;
+        vcpu->pending |= PEND_EVENT;
+        return;
+    }
+    vcpu_raise(vcpu, vector, vector == VECTOR_AC, vcpu->exit.exception.error);
+}
+
+static void exit_iret(struct vcpu *vcpu)
+{
+    event_iret(vcpu);
+}
+
+/* XCR0 takes x87 always, and AVX only with SSE (APM vol. 2, 11.5.2). */
+static void exit_xsetbv(struct vcpu *vcpu)
+{
+    uint64_t value = (vcpu->gpr[GPR_RDX] << 32) | (uint32_t)vcpu->gpr[GPR_RAX];
+    struct gva_mode mode;
+
+    vmx_ops->paging(vcpu, &mode);
+    if (!(mode.cr4 & CR4_OSXSAVE)) {
+        vcpu_raise(vcpu, VECTOR_UD, false, 0);
+        return;
+    }
+    if (mode.cpl || (uint32_t)vcpu->gpr[GPR_RCX] || !(value & 1) || (value & ~vcpu->cpuid.xcr0_allowed) ||
+        (value & 6) == 4) {
+        vcpu_raise_gp(vcpu);
+        return;
+    }
+    vcpu->xcr0 = value;
+    xstate_set_xcr0(value);
+    vcpu_advance(vcpu);
+}
+
+static void exit_skip(struct vcpu *vcpu)
+{
+    vcpu_advance(vcpu);
+}
+
+static void exit_undefined(struct vcpu *vcpu)
+{
+    vcpu_raise(vcpu, VECTOR_UD, false, 0);
+}
+
+static void exit_protected(struct vcpu *vcpu)
+{
+    vcpu_raise_gp(vcpu);
+}
+
+static void exit_shutdown(struct vcpu *vcpu)
+{
+    vm_die(vcpu->vm, "triple fault: vCPU %u could not deliver an exception near RIP 0x%llx", vcpu->index,
+           (unsigned long long)vcpu->rip);
+}
+
+static void exit_invalid(struct vcpu *vcpu)
+{
+    vm_die(vcpu->vm, "the CPU refused the state of vCPU %u at RIP 0x%llx (invalid control or guest state)", vcpu->index,
+           (unsigned long long)vcpu->rip);
+}
+
+static void exit_unknown(struct vcpu *vcpu)
+{
+    vm_die(vcpu->vm, "vCPU %u left by an exit that Plinth did not ask for: code 0x%llx info 0x%llx 0x%llx", vcpu->index,
+           (unsigned long long)vcpu->exit.raw.code, (unsigned long long)vcpu->exit.raw.info1,
+           (unsigned long long)vcpu->exit.raw.info2);
+}
+
+static void (*const handlers[EXIT_REASONS])(struct vcpu *) = {
+    [EXIT_INTERRUPT] = exit_interrupt, [EXIT_CPUID] = exit_cpuid,         [EXIT_MSR_READ] = exit_msr_read,
+    [EXIT_MSR_WRITE] = exit_msr_write, [EXIT_IO] = exit_io,               [EXIT_MEMORY] = exit_memory,
+    [EXIT_HLT] = exit_hlt,             [EXIT_HYPERCALL] = exit_hypercall, [EXIT_WINDOW] = exit_window,
+    [EXIT_EXCEPTION] = exit_exception, [EXIT_IRET] = exit_iret,           [EXIT_XSETBV] = exit_xsetbv,
+    [EXIT_SKIP] = exit_skip,           [EXIT_UNDEFINED] = exit_undefined, [EXIT_PROTECTED] = exit_protected,
+    [EXIT_SHUTDOWN] = exit_shutdown,   [EXIT_INVALID] = exit_invalid,     [EXIT_UNKNOWN] = exit_unknown,
+};
+
+void exit_handle(struct vcpu *vcpu)
+{
+    vcpu->vm->exits[vcpu->exit.reason]++;
+    handlers[vcpu->exit.reason](vcpu);
+}

@@ -1,0 +1,258 @@
+#include "vmx/fetch.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+
+/* Linear address of the instruction at RIP. */
+static gva_t insn_linear(const struct vcpu *vcpu)
+{
+    struct emu_segment cs;
+
+    if (vmx_ops->code_size(vcpu) == CODE_64)
+        return gva(vcpu->rip);
+    vmx_ops->segment(vcpu, SEG_CS, &cs);
+    return gva((uint32_t)(cs.base + vcpu->rip));
+}
+
+/* Host address of the byte at `linear`, which can be executed; NULL with *fault, or where there is no RAM with #UD. */
+static const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struct emu_fault *fault)
+{
+    const uint8_t *host;
+    struct gva_mode mode;
+    uint32_t error;
+    gpa_t at;
+
+    vmx_ops->paging(vcpu, &mode);
+    if (gva_translate(&vcpu->vm->mem, &mode, linear, GVA_FETCH, &at, &error)) {
+        *fault = (struct emu_fault){ .vector = VECTOR_PF, .has_error = true, .error = error, .cr2 = linear.raw };
+        return NULL;
+    }
+    host = gmem_ptr(&vcpu->vm->mem, at, 1);
+    if (!host)
+        *fault = (struct emu_fault){ .vector = VECTOR_UD };
+    return host;
+}
+
+int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *fault)
+{
+    gva_t linear = insn_linear(vcpu);
+    size_t first = min_u64(size, PAGE_SIZE - (linear.raw & PAGE_MASK));
+    const uint8_t *host = code_pointer(vcpu, linear, fault);
+
+    if (!host)
+        return -EFAULT;
+    memcpy(to, host, first);
+    if (first == size)
+        return (int)size;
+    host = code_pointer(vcpu, gva(linear.raw + first), fault);
+    if (!host)
+        return (int)first;
+    memcpy(to + first, host, size - first);
+    return (int)size;
+}
+
+int fetch_insn(struct vcpu *vcpu, struct insn *out, struct emu_fault *fault)
+{
+    uint8_t bytes[INSN_MAX + 1];
+    int count = fetch_bytes(vcpu, bytes, INSN_MAX, fault);
+    int err;
+
+    if (count < 0)
+        return count;
+    err = decode(bytes, (size_t)count, vmx_ops->code_size(vcpu), out);
+    if (err == -EAGAIN)
+        return -EFAULT; /* *fault is the second page's */
+    if (err == -EINVAL) {
+        *fault = (struct emu_fault){ .vector = VECTOR_UD };
+        return -EFAULT;
+    }
+    return err;
+}
+
+void fetch_raise(struct vcpu *vcpu, const struct emu_fault *fault)
+{
+    if (fault->vector == VECTOR_PF)
+        vcpu_raise_pf(vcpu, fault->cr2, fault->error);
+    else
+        vcpu_raise(vcpu, fault->vector, fault->has_error, fault->error);
+}
+
+/*
+ * The length of an instruction that the CPU has just executed up to its exit, so it is there and valid. Remembers its page.
+ * A guest that changes the instruction under its own feet gets the length of what is there now.
+ */
+__cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3)
+{
+    struct emu_fault fault;
+    struct insn insn;
+    const uint8_t *host = code_pointer(vcpu, linear, &fault);
+
+    if (!host)
+        return 0;
+    vcpu->code_page = (struct vcpu_code_page){
+        .page = (linear.raw & ~PAGE_MASK) | 1, .cr3 = cr3, .host = host - (linear.raw & PAGE_MASK)
+    };
+    return fetch_insn(vcpu, &insn, &fault) ? 0 : insn.length;
+}
+
+void fetch_cpu(struct vcpu *vcpu, struct emu_cpu *out)
+{
+    struct gva_mode mode;
+
+    vmx_ops->paging(vcpu, &mode);
+    *out = (struct emu_cpu){
+        .gpr = vcpu->gpr,
+        .rip = vcpu->rip,
+        .rflags = vcpu->rflags,
+        .code = vmx_ops->code_size(vcpu),
+        .protected_mode = mode.cr0 & 1,
+        .cpl = mode.cpl,
+    };
+}
+
+/* One piece of an access: inside one page. */
+struct piece {
+    gpa_t at;
+    uint8_t *ram; /* NULL: a device's */
+};
+
+static int translate(struct vcpu *vcpu, gva_t at, unsigned size, unsigned access, struct piece *out, struct emu_fault *fault)
+{
+    struct gva_mode mode;
+    uint32_t error;
+
+    vmx_ops->paging(vcpu, &mode);
+    if (gva_translate(&vcpu->vm->mem, &mode, at, access, &out->at, &error)) {
+        *fault = (struct emu_fault){ .vector = VECTOR_PF, .has_error = true, .error = error, .cr2 = at.raw };
+        return -EFAULT;
+    }
+    out->ram = gmem_ptr(&vcpu->vm->mem, out->at, size);
+    return 0;
+}
+
+static unsigned bytes_in_page(gva_t at, unsigned size)
+{
+    return (unsigned)min_u64(size, PAGE_SIZE - (at.raw & PAGE_MASK));
+}
+
+static uint64_t piece_read(struct vcpu *vcpu, const struct piece *piece, unsigned size)
+{
+    uint64_t value = 0;
+
+    if (piece->ram)
+        memcpy(&value, piece->ram, size);
+    else if (size & (size - 1))
+        for (unsigned i = 0; i < size; i++)
+            value |= iobus_read(&vcpu->vm->mmio, piece->at.raw + i, 1) << (8 * i);
+    else
+        value = iobus_read(&vcpu->vm->mmio, piece->at.raw, size);
+    return value;
+}
+
+static void piece_write(struct vcpu *vcpu, const struct piece *piece, unsigned size, uint64_t value)
+{
+    if (piece->ram)
+        memcpy(piece->ram, &value, size);
+    else if (size & (size - 1))
+        for (unsigned i = 0; i < size; i++)
+            iobus_write(&vcpu->vm->mmio, piece->at.raw + i, 1, value >> (8 * i) & 0xff);
+    else
+        iobus_write(&vcpu->vm->mmio, piece->at.raw, size, value);
+}
+
+static int memory_read(void *context, gva_t at, unsigned size, uint64_t *value, struct emu_fault *fault)
+{
+    struct vcpu *vcpu = context;
+    unsigned first = bytes_in_page(at, size);
+    struct piece piece, rest;
+    int err = translate(vcpu, at, first, 0, &piece, fault);
+
+    if (err)
+        return err;
+    if (likely(first == size)) {
+        *value = piece_read(vcpu, &piece, size);
+        return 0;
+    }
+    err = translate(vcpu, gva(at.raw + first), size - first, 0, &rest, fault);
+    if (err)
+        return err;
+    *value = piece_read(vcpu, &piece, first) | piece_read(vcpu, &rest, size - first) << (8 * first);
+    return 0;
+}
+
+static int memory_write(void *context, gva_t at, unsigned size, uint64_t value, struct emu_fault *fault)
+{
+    struct vcpu *vcpu = context;
+    unsigned first = bytes_in_page(at, size);
+    struct piece piece, rest;
+    int err = translate(vcpu, at, first, GVA_WRITE, &piece, fault);
+
+    if (err)
+        return err;
+    if (likely(first == size)) {
+        piece_write(vcpu, &piece, size, value);
+        return 0;
+    }
+    err = translate(vcpu, gva(at.raw + first), size - first, GVA_WRITE, &rest, fault);
+    if (err)
+        return err;
+    piece_write(vcpu, &piece, first, value);
+    piece_write(vcpu, &rest, size - first, value >> (8 * first));
+    return 0;
+}
+
+#define EXCHANGE(type)                                                                                               \
+    do {                                                                                                             \
+        type old = (type)*expected;                                                                                  \
+        bool same = __atomic_compare_exchange_n((type *)(void *)ram, &old, (type)value, false, __ATOMIC_SEQ_CST,     \
+                                                __ATOMIC_SEQ_CST);                                                   \
+        *expected = old;                                                                                             \
+        return same ? 0 : -EAGAIN;                                                                                   \
+    } while (0)
+
+static int ram_exchange(uint8_t *ram, unsigned size, uint64_t *expected, uint64_t value)
+{
+    switch (size) {
+    case 1:
+        EXCHANGE(uint8_t);
+    case 2:
+        EXCHANGE(uint16_t);
+    case 4:
+        EXCHANGE(uint32_t);
+    default:
+        EXCHANGE(uint64_t);
+    }
+}
+
+static int memory_compare_exchange(void *context, gva_t at, unsigned size, uint64_t *expected, uint64_t value,
+                                   struct emu_fault *fault)
+{
+    struct vcpu *vcpu = context;
+    struct piece piece;
+    int err;
+
+    if (bytes_in_page(at, size) != size)
+        return memory_write(context, at, size, value, fault);
+    err = translate(vcpu, at, size, GVA_WRITE, &piece, fault);
+    if (err)
+        return err;
+    if (piece.ram)
+        return ram_exchange(piece.ram, size, expected, value);
+    piece_write(vcpu, &piece, size, value);
+    return 0;
+}
+
+static void memory_segment(void *context, enum seg seg, struct emu_segment *out)
+{
+    vmx_ops->segment(context, seg, out);
+}
+
+void memory_ops(struct vcpu *vcpu, struct emu_memory *out)
+{
+    *out = (struct emu_memory){
+        .segment = memory_segment,
+        .read = memory_read,
+        .write = memory_write,
+        .compare_exchange = memory_compare_exchange,
+        .context = vcpu,
+    };
+}

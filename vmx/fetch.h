@@ -1,0 +1,42 @@
+/* Instructions and memory of a running vCPU, as the decoder and the emulator want them. Called by its exit handlers only. */
+#pragma once
+
+#include "vmx/vcpu.h"
+
+/* Up to `size` bytes at RIP; returns how many lie before a page that faults, or -EFAULT with *fault when there is none. */
+int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *fault);
+
+/* Decodes the instruction at RIP. -EFAULT with *fault (#PF of the fetch, #UD); -ENOSYS. */
+int fetch_insn(struct vcpu *vcpu, struct insn *out, struct emu_fault *fault) __must_check;
+
+/* Raises in the guest what the fetch or the emulator found. */
+void fetch_raise(struct vcpu *vcpu, const struct emu_fault *fault);
+
+/* The vCPU as the emulator sees it; the general registers are the vCPU's own. */
+void fetch_cpu(struct vcpu *vcpu, struct emu_cpu *out);
+
+/* Memory by linear address: the guest's page tables, then RAM or the MMIO bus. */
+void memory_ops(struct vcpu *vcpu, struct emu_memory *out);
+
+uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3);
+
+/*
+ * Length of the instruction at `linear`, in a guest whose page-table root is cr3: `length` if its first bytes are `opcode`
+ * (little-endian, opcode_size 1 or 2), else what the decoder says. The page that holds it is remembered with its address and
+ * CR3; a stale memory can only mislead a guest that puts a prefixed twin of the same instruction at the same address, and
+ * only about itself.
+ */
+static inline uint8_t fetch_length(struct vcpu *vcpu, gva_t linear, uint64_t cr3, uint16_t opcode, unsigned opcode_size,
+                                   uint8_t length)
+{
+    const struct vcpu_code_page *code = &vcpu->code_page;
+    uint64_t offset = linear.raw & PAGE_MASK;
+
+    if (likely(code->page == linear.raw - offset + 1 && code->cr3 == cr3 && offset < PAGE_SIZE - 1)) {
+        uint16_t bytes = *(const volatile uint16_t *)(const void *)(code->host + offset);
+
+        if (likely((opcode_size == 1 ? bytes & 0xff : bytes) == opcode))
+            return length;
+    }
+    return fetch_length_slow(vcpu, linear, cr3);
+}

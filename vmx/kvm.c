@@ -1,0 +1,85 @@
+/*
+ * The part of KVM's paravirtual interface that stock kernels use: the clock, and hypercalls that say politely no.
+ * Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
+ */
+#include "vmx/vcpu.h"
+#include "lib/errno.h"
+
+#define KVM_ENOSYS 1000
+#define PVCLOCK_TSC_STABLE BIT(0)
+
+/* Wall clock at guest time 0. A version that is odd says that it is being written. */
+struct pvclock_wall_clock {
+    uint32_t version, sec, nsec;
+};
+
+/* System time = system_time + ((TSC - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32. */
+struct pvclock_vcpu_time_info {
+    uint32_t version, pad0;
+    uint64_t tsc_timestamp, system_time;
+    uint32_t tsc_to_system_mul;
+    int8_t tsc_shift;
+    uint8_t flags, pad[2];
+};
+
+static_assert(sizeof(struct pvclock_wall_clock) == 12, "msr.rst, MSR_KVM_WALL_CLOCK_NEW");
+static_assert(sizeof(struct pvclock_vcpu_time_info) == 32, "msr.rst, MSR_KVM_SYSTEM_TIME_NEW");
+
+/* The vCPU that asks stands still meanwhile, so it never sees an odd version. An address without RAM turns the clock off. */
+static int write_wall_clock(struct vcpu *vcpu, uint64_t value)
+{
+    struct vm *vm = vcpu->vm;
+    struct pvclock_wall_clock clock = {
+        .version = 2, .sec = (uint32_t)(vm->epoch_ns / 1000000000), .nsec = (uint32_t)(vm->epoch_ns % 1000000000)
+    };
+
+    vm->wall_clock_gpa = gmem_write(&vm->mem, gpa(value), &clock, sizeof(clock)) ? 0 : value;
+    return 0;
+}
+
+/* Scales the TSC to nanoseconds: shift until 32 bits of multiplier hold the fraction. */
+static void set_scale(struct pvclock_vcpu_time_info *time, uint64_t tsc_hz)
+{
+    uint64_t base = tsc_hz;
+    int8_t shift = 0;
+
+    while (base > 2 * UINT64_C(1000000000)) {
+        base >>= 1;
+        shift--;
+    }
+    while (base <= UINT64_C(1000000000)) {
+        base <<= 1;
+        shift++;
+    }
+    time->tsc_shift = shift;
+    time->tsc_to_system_mul = (uint32_t)((UINT64_C(1000000000) << 32) / base);
+}
+
+static int write_system_time(struct vcpu *vcpu, uint64_t value)
+{
+    struct pvclock_vcpu_time_info time = { .version = 2, .flags = PVCLOCK_TSC_STABLE };
+
+    vcpu->kvm_clock = value;
+    if (!(value & 1))
+        return 0;
+    time.tsc_timestamp = vclock_tsc(&vcpu->vm->clock);
+    time.system_time = vclock_ns_of_tsc(&vcpu->vm->clock, time.tsc_timestamp);
+    set_scale(&time, vcpu->vm->clock.tsc_hz);
+    if (gmem_write(&vcpu->vm->mem, gpa(value & ~UINT64_C(3)), &time, sizeof(time)))
+        vcpu->kvm_clock = 0;
+    return 0;
+}
+
+int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    if (msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW)
+        return write_wall_clock(vcpu, value);
+    return write_system_time(vcpu, value);
+}
+
+/* None is offered in CPUID; the answer to all is "no such call". */
+void exit_hypercall(struct vcpu *vcpu)
+{
+    vcpu->gpr[GPR_RAX] = (uint64_t)-KVM_ENOSYS;
+    vcpu_advance(vcpu);
+}

@@ -1,0 +1,313 @@
+/*
+ * The guest's MSRs: a table of what it may read and write. What is not in the table does not exist: #GP(0). The MSRs that the
+ * CPU switches itself (SYSCALL, SYSENTER, FS and GS bases) never get here. Source: AMD APM vol. 2, appendix A; Intel SDM vol. 4.
+ */
+#include "vmx/vcpu.h"
+#include "arch/x86_64/cpu.h"
+#include "kernel/log.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+
+#define MSR_X2APIC_FIRST 0x800u
+#define MSR_X2APIC_LAST  0x8ffu
+#define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_APIC_BASE    0x1bu
+
+#define EFER_WRITABLE (EFER_SCE | EFER_LME | EFER_NXE)
+#define MTRR_VARIABLE 8
+#define MTRR_DEF_E    BIT(11)
+#define MTRR_DEF_FE   BIT(10)
+
+/* One range of MSRs with one meaning. A NULL function: #GP(0). */
+struct msr_rule {
+    uint32_t first, last;
+    int (*read)(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+    int (*write)(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+};
+
+static int read_zero(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)vcpu;
+    (void)msr;
+    *value = 0;
+    return 0;
+}
+
+static int write_zero_only(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    (void)vcpu;
+    (void)msr;
+    return value ? -EINVAL : 0;
+}
+
+static int read_tsc(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = vclock_tsc(&vcpu->vm->clock);
+    return 0;
+}
+
+static int read_intc(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    return vcpu->intc->msr_read(vcpu->intc_context, msr, value);
+}
+
+static int write_intc(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    return vcpu->intc->msr_write(vcpu->intc_context, msr, value);
+}
+
+/* Memory types that exist: UC, WC, WT, WP, WB (and UC- in the PAT). */
+static bool is_memory_type(uint64_t type, bool pat)
+{
+    return type == 0 || type == 1 || (type >= 4 && type <= 6) || (pat && type == 7);
+}
+
+static int read_backend(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    return vmx_ops->msr_get(vcpu, msr, value);
+}
+
+static int write_pat(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++)
+        if (!is_memory_type(value >> (8 * i) & 0xff, true))
+            return -EINVAL;
+    return vmx_ops->msr_set(vcpu, msr, value);
+}
+
+/* LMA follows LME and CR0.PG by itself; LME must not change under paging (APM vol. 2, 3.1.7). */
+static int write_efer(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    struct gva_mode mode;
+    uint64_t allowed = EFER_WRITABLE;
+
+    vmx_ops->paging(vcpu, &mode);
+    if (vcpu->cpuid.extended[1].regs.edx & BIT(25))
+        allowed |= BIT(14); /* FFXSR */
+    if (value & ~(allowed | EFER_LMA))
+        return -EINVAL;
+    if ((mode.cr0 & CR0_PG) && ((mode.efer ^ value) & EFER_LME))
+        return -EINVAL;
+    return vmx_ops->msr_set(vcpu, msr, (value & allowed) | (mode.efer & EFER_LMA));
+}
+
+static int read_mtrr_cap(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)vcpu;
+    (void)msr;
+    *value = MTRR_VARIABLE | BIT(8) | BIT(10); /* fixed ranges, write-combining */
+    return 0;
+}
+
+static int read_mtrr_def(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = vcpu->vm->mtrr.def_type;
+    return 0;
+}
+
+static int write_mtrr_def(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    if ((value & ~(MTRR_DEF_E | MTRR_DEF_FE | 0xff)) || !is_memory_type(value & 0xff, false))
+        return -EINVAL;
+    vcpu->vm->mtrr.def_type = value;
+    return 0;
+}
+
+static int read_mtrr_variable(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    *value = vcpu->vm->mtrr.variable[msr - 0x200];
+    return 0;
+}
+
+static int write_mtrr_variable(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    uint64_t address = (BIT(vcpu->cpuid.phys_bits) - 1) & ~PAGE_MASK;
+    bool mask = msr & 1;
+
+    if (value & ~(address | (mask ? BIT(11) : 0xff)))
+        return -EINVAL;
+    if (!mask && !is_memory_type(value & 0xff, false))
+        return -EINVAL;
+    vcpu->vm->mtrr.variable[msr - 0x200] = value;
+    return 0;
+}
+
+/* 0x250, 0x258, 0x259, 0x268 to 0x26f, in this order. */
+static unsigned mtrr_fixed_index(uint32_t msr)
+{
+    return msr == 0x250 ? 0 : msr < 0x268 ? msr - 0x258 + 1 : msr - 0x268 + 3;
+}
+
+static int read_mtrr_fixed(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    *value = vcpu->vm->mtrr.fixed[mtrr_fixed_index(msr)];
+    return 0;
+}
+
+static int write_mtrr_fixed(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++)
+        if (!is_memory_type(value >> (8 * i) & 0xff, false))
+            return -EINVAL;
+    vcpu->vm->mtrr.fixed[mtrr_fixed_index(msr)] = value;
+    return 0;
+}
+
+static bool has_rdtscp(const struct vcpu *vcpu)
+{
+    return vcpu->cpuid.extended[1].regs.edx & BIT(27);
+}
+
+static int read_tsc_aux(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = vcpu->tsc_aux;
+    return has_rdtscp(vcpu) ? 0 : -EINVAL;
+}
+
+static int write_tsc_aux(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    (void)msr;
+    if (!has_rdtscp(vcpu) || value > UINT32_MAX)
+        return -EINVAL;
+    vcpu->tsc_aux = value;
+    wrmsr(MSR_TSC_AUX, value);
+    return 0;
+}
+
+/* HWCR: TscFreqSel (the TSC runs at the P0 frequency) is all that a guest may learn; APM vol. 2, 3.2.10. */
+static int read_hwcr(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)vcpu;
+    (void)msr;
+    *value = BIT(24);
+    return 0;
+}
+
+/* Stock kernels write the bits that speed up or serialise single instructions; these are the host's to choose. */
+static int write_ignored(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    (void)vcpu;
+    (void)msr;
+    (void)value;
+    return 0;
+}
+
+/* DE_CFG: LFENCE serialises (bit 1), as on every CPU that Plinth runs on. */
+static int read_de_cfg(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)vcpu;
+    (void)msr;
+    *value = BIT(1);
+    return 0;
+}
+
+static int read_kvm(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    *value = msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW ? vcpu->vm->wall_clock_gpa : vcpu->kvm_clock;
+    return 0;
+}
+
+/* Sorted by number. */
+static const struct msr_rule rules[] = {
+    /* first     last        read                write */
+    { 0x010,      0x010,      read_tsc,           write_ignored },       /* TSC: one clock for the whole VM */
+    { 0x011,      0x012,      read_kvm,           kvm_msr_write },       /* KVM's old clock MSRs */
+    { 0x01b,      0x01b,      read_intc,          write_intc },          /* APIC_BASE */
+    { 0x08b,      0x08b,      read_zero,          NULL },                /* PATCH_LEVEL */
+    { 0x0fe,      0x0fe,      read_mtrr_cap,      NULL },                /* MTRRcap */
+    { 0x179,      0x17a,      read_zero,          write_zero_only },     /* MCG_CAP: no banks; MCG_STATUS */
+    { 0x1d9,      0x1d9,      read_zero,          write_zero_only },     /* DebugCtl */
+    { 0x200,      0x20f,      read_mtrr_variable, write_mtrr_variable }, /* MTRRphysBase, MTRRphysMask */
+    { 0x250,      0x250,      read_mtrr_fixed,    write_mtrr_fixed },    /* MTRRfix64K */
+    { 0x258,      0x259,      read_mtrr_fixed,    write_mtrr_fixed },    /* MTRRfix16K */
+    { 0x268,      0x26f,      read_mtrr_fixed,    write_mtrr_fixed },    /* MTRRfix4K */
+    { 0x277,      0x277,      read_backend,       write_pat },           /* PAT */
+    { 0x2ff,      0x2ff,      read_mtrr_def,      write_mtrr_def },      /* MTRRdefType */
+    { 0x6e0,      0x6e0,      read_intc,          write_intc },          /* TSC_DEADLINE */
+    { 0x800,      0x8ff,      read_intc,          write_intc },          /* x2APIC */
+    { 0x4b564d00, 0x4b564d01, read_kvm,           kvm_msr_write },       /* KVM clock */
+    { 0xc0000080, 0xc0000080, read_backend,       write_efer },          /* EFER */
+    { 0xc0000103, 0xc0000103, read_tsc_aux,       write_tsc_aux },       /* TSC_AUX */
+    { 0xc0010010, 0xc0010010, read_zero,          write_zero_only },     /* SYSCFG */
+    { 0xc0010015, 0xc0010015, read_hwcr,          write_ignored },       /* HWCR */
+    { 0xc0011029, 0xc0011029, read_de_cfg,        write_ignored },       /* DE_CFG */
+};
+
+static const struct msr_rule *find_rule(uint32_t msr)
+{
+    size_t low = 0, high = ARRAY_SIZE(rules);
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (msr > rules[middle].last)
+            low = middle + 1;
+        else if (msr < rules[middle].first)
+            high = middle;
+        else
+            return &rules[middle];
+    }
+    return NULL;
+}
+
+/* The guest meets #GP; the first refusals of a VM are worth a line, since they explain a guest that then fails. */
+static __cold void refuse(struct vcpu *vcpu, const char *what, uint32_t msr)
+{
+    if (vcpu->vm->refused_msrs++ < 8)
+        log_debug("vm %s: %s of MSR 0x%x refused with #GP at RIP 0x%llx", vcpu->vm->name, what, msr,
+                  (unsigned long long)vcpu->rip);
+    vcpu_raise_gp(vcpu);
+}
+
+void exit_msr_read(struct vcpu *vcpu)
+{
+    uint32_t msr = (uint32_t)vcpu->gpr[GPR_RCX];
+    const struct msr_rule *rule = find_rule(msr);
+    uint64_t value;
+
+    if (unlikely(!rule || !rule->read || rule->read(vcpu, msr, &value))) {
+        refuse(vcpu, "read", msr);
+        return;
+    }
+    vcpu->gpr[GPR_RAX] = (uint32_t)value;
+    vcpu->gpr[GPR_RDX] = value >> 32;
+    vcpu_advance(vcpu);
+}
+
+void exit_msr_write(struct vcpu *vcpu)
+{
+    uint32_t msr = (uint32_t)vcpu->gpr[GPR_RCX];
+    uint64_t value = (vcpu->gpr[GPR_RDX] << 32) | (uint32_t)vcpu->gpr[GPR_RAX];
+    const struct msr_rule *rule;
+    int err;
+
+    /* The timer and the x2APIC registers are most of all writes. */
+    if (likely(msr - MSR_X2APIC_FIRST <= MSR_X2APIC_LAST - MSR_X2APIC_FIRST || msr == MSR_TSC_DEADLINE)) {
+        err = write_intc(vcpu, msr, value);
+    } else {
+        rule = find_rule(msr);
+        err = rule && rule->write ? rule->write(vcpu, msr, value) : -EINVAL;
+    }
+    if (unlikely(err))
+        refuse(vcpu, "write", msr);
+    else
+        vcpu_advance(vcpu);
+}
+
+/* As firmware leaves them: RAM is write-back, 0xa0000 to 0xbffff and 3 GiB to 4 GiB are uncached. */
+void msr_reset(struct vm *vm)
+{
+    struct vm_mtrr *mtrr = &vm->mtrr;
+    uint64_t mask = (BIT(vm->vcpu[0]->cpuid.phys_bits) - 1) & ~PAGE_MASK;
+
+    memset(mtrr, 0, sizeof(*mtrr));
+    memset(mtrr->fixed, 6, sizeof(mtrr->fixed));
+    mtrr->fixed[mtrr_fixed_index(0x259)] = 0;
+    mtrr->def_type = MTRR_DEF_E | MTRR_DEF_FE | 6;
+    mtrr->variable[0] = 3 * GiB;
+    mtrr->variable[1] = (mask & ~(GiB - 1)) | BIT(11);
+}

@@ -1,0 +1,153 @@
+/*
+ * The border between the neutral core and a back end (vmx/amd, vmx/intel). A back end is one `const struct vmx_ops`;
+ * what it has to say about an exit is a `struct vmexit`. Nothing above this line knows a VMCB or a VMCS.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "vmx/decode.h"
+#include "vmx/emulate.h"
+#include "vmx/gva.h"
+
+struct cpu;
+struct vcpu;
+struct vm;
+
+/* Why the guest stopped running. exit.c has one handler for each, in this order. */
+enum vmexit_reason {
+    EXIT_INTERRUPT,  /* a physical interrupt or NMI waits to be taken */
+    EXIT_CPUID,
+    EXIT_MSR_READ,
+    EXIT_MSR_WRITE,
+    EXIT_IO,
+    EXIT_MEMORY,     /* access to a guest physical address that has no RAM */
+    EXIT_HLT,
+    EXIT_HYPERCALL,
+    EXIT_WINDOW,     /* the guest can take the interrupt that it could not before */
+    EXIT_EXCEPTION,  /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
+    EXIT_IRET,       /* the guest leaves its NMI handler */
+    EXIT_XSETBV,
+    EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD, PAUSE */
+    EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
+    EXIT_PROTECTED,  /* an instruction that the policy refuses: #GP(0) */
+    EXIT_SHUTDOWN,   /* triple fault */
+    EXIT_INVALID,    /* the CPU refused the guest state */
+    EXIT_UNKNOWN,    /* an exit that nobody asked for */
+    EXIT_REASONS,
+};
+
+struct vmexit {
+    uint8_t reason; /* enum vmexit_reason */
+    uint8_t length; /* of the instruction, in bytes, where it is one that can be skipped */
+    union {
+        struct {
+            uint16_t port;
+            uint8_t size; /* 1, 2, 4 */
+            bool in, string, rep;
+            uint8_t address_size; /* 2, 4, 8 */
+        } io;
+        struct {
+            gpa_t at;
+            bool write, fetch;
+            bool walk;            /* the access was the CPU's own, to the guest's page tables */
+            bool delivering;      /* while an event was being delivered */
+            uint8_t bytes_count;  /* instruction bytes that the CPU has fetched already; 0: none */
+            const uint8_t *bytes;
+        } memory;
+        struct {
+            uint8_t vector;
+            uint32_t error;
+        } exception;
+        struct {
+            uint64_t code, info1, info2; /* raw, for the log only */
+        } raw;
+    };
+};
+
+/* Events that are injected. Values as in AMD APM vol. 2, 15.20 and Intel SDM vol. 3, 25.8.3. */
+enum event_type { EVENT_INTERRUPT = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFTWARE = 4 };
+
+struct vcpu_event {
+    bool valid;
+    uint8_t type; /* enum event_type */
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+};
+
+/* A segment register with its hidden part. Attributes: descriptor bits 40-47 and 52-55 packed to 12 (APM vol. 2, 15.5.1). */
+struct vcpu_segment {
+    uint16_t selector, attributes;
+    uint32_t limit;
+    uint64_t base;
+};
+
+#define SEG_ATTR_TYPE     0x000fu
+#define SEG_ATTR_CODE     0x0008u /* in a code or data descriptor */
+#define SEG_ATTR_DOWN     0x0004u /* data: expand-down; code: conforming */
+#define SEG_ATTR_RW       0x0002u /* data: writable; code: readable */
+#define SEG_ATTR_S        0x0010u
+#define SEG_ATTR_P        0x0080u
+#define SEG_ATTR_L        0x0200u
+#define SEG_ATTR_DB       0x0400u
+#define SEG_ATTR_G        0x0800u
+
+/* What is not a general register. For reset, boot state, save and crash reports; not for hot paths. */
+struct vcpu_system {
+    struct vcpu_segment segment[SEG_COUNT], ldtr, tr;
+    struct {
+        uint64_t base;
+        uint16_t limit;
+    } gdtr, idtr;
+    uint64_t cr0, cr2, cr3, cr4, efer, dr6, dr7;
+};
+
+/*
+ * One back end. All functions run on the CPU that owns the vCPU; load, unload, enter and take_interrupts only from vcpu.c.
+ */
+struct vmx_ops {
+    const char *name; /* "AMD-V" */
+
+    /* Turns virtualisation on for this CPU. -ENODEV or -EPERM after saying why in the log; -ENOMEM. */
+    int (*cpu_enable)(struct cpu *cpu);
+
+    /* The VM's nested page table over its RAM, and the other way. -ENOMEM. */
+    int (*memory_create)(struct vm *vm);
+    void (*memory_destroy)(struct vm *vm);
+
+    /* The back end's part of a vCPU, in its reset state. -ENOMEM. */
+    int (*vcpu_create)(struct vcpu *vcpu);
+    void (*vcpu_destroy)(struct vcpu *vcpu);
+    void (*vcpu_reset)(struct vcpu *vcpu); /* the controls as after create; registers follow by set_system() */
+
+    /* Makes this vCPU's state live on the CPU: from here no interrupt is taken, until unload() restores the hypervisor's. */
+    void (*load)(struct vcpu *vcpu);
+    void (*unload)(struct vcpu *vcpu);
+
+    /* Runs the guest until the next exit; vcpu->exit says why. */
+    void (*enter)(struct vcpu *vcpu);
+
+    /* Lets the CPU take what interrupts wait, while a vCPU is loaded. */
+    void (*take_interrupts)(struct vcpu *vcpu);
+
+    void (*inject)(struct vcpu *vcpu, const struct vcpu_event *event); /* at the next entry */
+    void (*window)(struct vcpu *vcpu, bool wanted);                    /* EXIT_WINDOW when an interrupt can be taken */
+    void (*iret_exit)(struct vcpu *vcpu, bool wanted);                 /* EXIT_IRET at the next IRET */
+    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8);                   /* the task priority that the guest reads in CR8 */
+
+    void (*get_system)(const struct vcpu *vcpu, struct vcpu_system *out);
+    void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);
+    void (*paging)(const struct vcpu *vcpu, struct gva_mode *out);
+    void (*segment)(const struct vcpu *vcpu, enum seg seg, struct emu_segment *out);
+    enum code_size (*code_size)(const struct vcpu *vcpu);
+    void (*set_cr2)(struct vcpu *vcpu, uint64_t cr2);
+    void (*set_dr6)(struct vcpu *vcpu, uint64_t set); /* ORs bits in */
+
+    /* The MSRs that the CPU keeps in the guest's state (msr.c names them). -EINVAL if it is none of them. */
+    int (*msr_get)(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+    int (*msr_set)(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+};
+
+/* The back end of this machine; NULL when it has none (vm_init said why). */
+extern const struct vmx_ops *vmx_ops;
+extern const struct vmx_ops vmx_ops_amd;

@@ -1,0 +1,223 @@
+/* A virtual CPU's life, and the loop that runs it. */
+#include "vmx/vcpu.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/percpu.h"
+#include "arch/x86_64/xstate.h"
+#include "kernel/heap.h"
+#include "kernel/log.h"
+#include "kernel/panic.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+
+#define CR0_RESET UINT64_C(0x60000010) /* CD NW ET */
+#define DR6_RESET UINT64_C(0xffff0ff0)
+#define DR7_RESET UINT64_C(0x400)
+
+/* The registers after INIT: AMD APM vol. 2, table 14-1. */
+static void set_reset_state(struct vcpu *vcpu)
+{
+    struct vcpu_system s = { .cr0 = CR0_RESET, .dr6 = DR6_RESET, .dr7 = DR7_RESET };
+
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        s.segment[i] = (struct vcpu_segment){ 0, 0x93, 0xffff, 0 };
+    s.segment[SEG_CS] = (struct vcpu_segment){ 0xf000, 0x9b, 0xffff, 0xffff0000 };
+    s.ldtr = (struct vcpu_segment){ 0, 0x82, 0xffff, 0 };
+    s.tr = (struct vcpu_segment){ 0, 0x8b, 0xffff, 0 };
+    s.gdtr.limit = s.idtr.limit = 0xffff;
+    memset(vcpu->gpr, 0, sizeof(vcpu->gpr));
+    vcpu->gpr[GPR_RDX] = vcpu->cpuid.basic[1].regs.eax;
+    vcpu->rip = 0xfff0;
+    vcpu->rflags = RFLAGS_FIXED;
+    memset(vcpu->dr, 0, sizeof(vcpu->dr));
+    vmx_ops->vcpu_reset(vcpu);
+    vmx_ops->set_system(vcpu, &s);
+}
+
+static void clear_events(struct vcpu *vcpu)
+{
+    vcpu->event.valid = false;
+    vcpu->shadow = vcpu->window = vcpu->nmi_masked = vcpu->nmi_stepping = false;
+    vcpu->cr8 = 0;
+    vcpu->code_page.page = 0;
+    vcpu->pending = PEND_EVENT;
+}
+
+void vcpu_init_reset(struct vcpu *vcpu)
+{
+    clear_events(vcpu);
+    set_reset_state(vcpu);
+    vcpu->state = vcpu->index ? VCPU_WAIT_SIPI : VCPU_RUNNABLE;
+}
+
+/* CS:IP = vector00h:0000h (APM vol. 2, 16.5). */
+static void startup(struct vcpu *vcpu)
+{
+    struct vcpu_system s;
+
+    if (vcpu->state != VCPU_WAIT_SIPI)
+        return;
+    vmx_ops->get_system(vcpu, &s);
+    s.segment[SEG_CS].selector = (uint16_t)(vcpu->startup_vector << 8);
+    s.segment[SEG_CS].base = (uint64_t)vcpu->startup_vector << 12;
+    vmx_ops->set_system(vcpu, &s);
+    vcpu->rip = 0;
+    vcpu->state = VCPU_RUNNABLE;
+}
+
+/* An event waits that ends a HLT. */
+static bool wakes(const struct vcpu *vcpu)
+{
+    if (vcpu->event.valid || (vcpu->pending & (PEND_NMI | PEND_INIT)))
+        return true;
+    return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context) >= 0;
+}
+
+/* Deals with the pending word; false: leave the run loop. */
+static bool prepare(struct vcpu *vcpu)
+{
+    uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
+
+    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE))) {
+        __atomic_and_fetch(&vcpu->pending, ~(PEND_INIT | PEND_STARTUP | PEND_LEAVE), __ATOMIC_RELAXED);
+        if (pending & PEND_INIT) {
+            vcpu_init_reset(vcpu);
+            vcpu->intc->reset(vcpu->intc_context);
+        }
+        if (pending & PEND_STARTUP)
+            startup(vcpu);
+        if (vcpu->state == VCPU_HALTED && wakes(vcpu))
+            vcpu->state = VCPU_RUNNABLE;
+        if ((pending & PEND_LEAVE) || vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
+            return false;
+    }
+    if (vcpu->pending & (PEND_EVENT | PEND_NMI))
+        event_deliver(vcpu);
+    return true;
+}
+
+static void load(struct vcpu *vcpu)
+{
+    struct cpu *cpu = this_cpu();
+
+    if (cpu->vcpu == vcpu)
+        return;
+    ASSERT(!cpu->vcpu);
+    cpu->vcpu = vcpu;
+    xstate_switch(vcpu->xstate, vcpu->xcr0);
+    write_debug_registers(vcpu->dr);
+    if (vcpu->cpuid.extended[1].regs.edx & BIT(27)) /* RDTSCP */
+        wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
+    vmx_ops->load(vcpu);
+}
+
+static void leave(struct sched_task *task)
+{
+    struct vcpu *vcpu = container_of(task, struct vcpu, task);
+    struct cpu *cpu = this_cpu();
+
+    if (cpu->vcpu != vcpu)
+        return;
+    vmx_ops->unload(vcpu);
+    read_debug_registers(vcpu->dr);
+    cpu->vcpu = NULL;
+}
+
+static bool run(struct sched_task *task)
+{
+    struct vcpu *vcpu = container_of(task, struct vcpu, task);
+    struct cpu *cpu = this_cpu();
+
+    if (vcpu->vm->dead)
+        return false;
+    if (vcpu->state == VCPU_HALTED && wakes(vcpu))
+        vcpu->state = VCPU_RUNNABLE;
+    if (vcpu->state == VCPU_STOPPED || (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
+        return false;
+    load(vcpu);
+    for (;;) {
+        if (unlikely(vcpu->pending) && !prepare(vcpu))
+            break;
+        if (unlikely(cpu->timers.next != cpu->timer_programmed))
+            lapic_timer_program(cpu->timers.next);
+        vmx_ops->enter(vcpu);
+        exit_handle(vcpu);
+    }
+    return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
+}
+
+void vcpu_post(struct vcpu *vcpu, uint64_t bits)
+{
+    __atomic_or_fetch(&vcpu->pending, bits, __ATOMIC_RELEASE);
+    if (vcpu->state != VCPU_RUNNABLE)
+        sched_wake(&vcpu->task);
+}
+
+static void host_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out)
+{
+    struct cpuid r = cpuid_count(leaf, subleaf);
+
+    *out = (struct cpuid_regs){ r.eax, r.ebx, r.ecx, r.edx };
+}
+
+int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **out)
+{
+    struct cpuid_config config = {
+        .apic_id = index, .vcpus = vm->vcpu_count, .tsc_hz = vm->clock.tsc_hz, .apic_hz = apic_hz, .host = host_cpuid
+    };
+    struct vcpu *vcpu = heap_alloc(sizeof(*vcpu));
+    int err = -ENOMEM;
+
+    if (!vcpu)
+        return -ENOMEM;
+    vcpu->vm = vm;
+    vcpu->index = (uint8_t)index;
+    vcpu->task = (struct sched_task){ .run = run, .leave = leave };
+    cpuid_build(&vcpu->cpuid, &config);
+    vcpu->xstate = xstate_alloc();
+    if (!vcpu->xstate)
+        goto fail;
+    err = vmx_ops->vcpu_create(vcpu);
+    if (err)
+        goto fail_xstate;
+    vcpu->state = VCPU_STOPPED;
+    *out = vcpu;
+    return 0;
+
+fail_xstate:
+    xstate_free(vcpu->xstate);
+fail:
+    heap_free(vcpu);
+    return err;
+}
+
+void vcpu_power_on(struct vcpu *vcpu)
+{
+    clear_events(vcpu);
+    xstate_reset(vcpu->xstate);
+    vcpu->xcr0 = 1;
+    vcpu->tsc_aux = 0;
+    vcpu->kvm_clock = 0;
+    set_reset_state(vcpu);
+    vcpu->state = vcpu->index ? VCPU_WAIT_SIPI : VCPU_STOPPED;
+}
+
+void vcpu_start(struct vcpu *vcpu)
+{
+    vcpu->state = VCPU_RUNNABLE;
+    sched_wake(&vcpu->task);
+}
+
+void vcpu_stop(struct vcpu *vcpu)
+{
+    sched_remove(&vcpu->task);
+    vcpu->state = VCPU_STOPPED;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    vcpu_stop(vcpu);
+    vmx_ops->vcpu_destroy(vcpu);
+    xstate_free(vcpu->xstate);
+    heap_free(vcpu);
+}

@@ -1,0 +1,141 @@
+/*
+ * A virtual CPU. It is touched only by the CPU that runs it; others post to `pending` (vcpu_post).
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "kernel/sched.h"
+#include "vmx/cpuid.h"
+#include "vmx/intc.h"
+#include "vmx/ops.h"
+#include "vmx/vm.h"
+
+/* What waits for a vCPU: tested as one word before each entry. */
+#define PEND_EVENT   BIT(0) /* look for an event to inject: something changed */
+#define PEND_NMI     BIT(1)
+#define PEND_INIT    BIT(2)
+#define PEND_STARTUP BIT(3) /* startup_vector says where */
+#define PEND_LEAVE   BIT(4) /* leave the run loop: the VM is to stop, or somebody else should run */
+
+enum vcpu_state {
+    VCPU_STOPPED,  /* not started, or its VM is stopped */
+    VCPU_WAIT_SIPI,
+    VCPU_RUNNABLE,
+    VCPU_HALTED,   /* in HLT */
+};
+
+/* Where the bytes of the last instruction that was looked at lie: saves the page walk for the next one (fetch.c). */
+struct vcpu_code_page {
+    uint64_t page; /* linear address of the page | 1; 0: none */
+    uint64_t cr3;
+    const uint8_t *host;
+};
+
+/* The first two lines are what every exit touches; run.asm knows the offset of gpr (offsets.c). */
+struct vcpu {
+    uint64_t gpr[GPR_COUNT];
+    uint64_t rip, rflags;
+    uint64_t pending; /* PEND_; atomic */
+    void *backend;    /* struct svm_vcpu */
+    struct vm *vm;
+    bool shadow;      /* the interrupt shadow of STI or MOV SS is in force */
+    bool nmi_masked;  /* from the injection of an NMI to its IRET */
+    bool nmi_stepping; /* single-stepping over that IRET, since another NMI waits */
+    bool window;      /* EXIT_WINDOW is asked for */
+    uint8_t cr8;      /* task priority as the CPU holds it */
+    uint8_t state;    /* enum vcpu_state */
+    uint8_t startup_vector;
+    uint8_t index;
+    struct vmexit exit;
+    struct vcpu_event event; /* comes before all others: an exception, or a delivery that was interrupted */
+    const struct vcpu_intc *intc;
+    void *intc_context;
+    struct vcpu_code_page code_page;
+    uint64_t kvm_clock; /* MSR_KVM_SYSTEM_TIME_NEW as last written */
+    uint64_t tsc_aux;
+    uint64_t xcr0;
+    void *xstate; /* FPU, SSE, AVX while another vCPU has the CPU */
+    uint64_t dr[4];
+    struct sched_task task;
+    struct cpuid_table cpuid;
+};
+
+#define RFLAGS_FIXED BIT(1)
+#define RFLAGS_TF    BIT(8)
+#define RFLAGS_IF    BIT(9)
+#define RFLAGS_RF    BIT(16)
+
+#define VECTOR_DB 1
+#define VECTOR_UD 6
+#define VECTOR_DF 8
+#define VECTOR_GP 13
+#define VECTOR_PF 14
+#define VECTOR_AC 17
+
+/*
+ * A vCPU of `vm` (whose vcpu_count is set), stopped; apic_hz is its local APIC's timer frequency. -ENOMEM. Its intc must be set,
+ * and vcpu_power_on() called, before it runs.
+ */
+int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **out) __must_check;
+void vcpu_destroy(struct vcpu *vcpu);
+
+/* All state as after power-on; it is stopped (the first) or waits for a start-up IPI (the others). It must not be queued. */
+void vcpu_power_on(struct vcpu *vcpu);
+
+/* Starts it from the state that is set; -> VCPU_RUNNABLE. */
+void vcpu_start(struct vcpu *vcpu);
+
+/* Puts it in the state after INIT: VCPU_WAIT_SIPI for all but the first, which starts at the reset vector. */
+void vcpu_init_reset(struct vcpu *vcpu);
+
+/* Takes it off its CPU; it will not run again until vcpu_start(). */
+void vcpu_stop(struct vcpu *vcpu);
+
+/* Posts bits and wakes a halted vCPU. */
+void vcpu_post(struct vcpu *vcpu, uint64_t bits);
+
+/* --- For the exit handlers ------------------------------------------------------------------------------------ */
+
+/* Queues an exception for the next entry; a second one becomes #DF or kills the VM, as the CPU would (APM vol. 2, 8.2.9). */
+void vcpu_raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
+void vcpu_raise_pf(struct vcpu *vcpu, uint64_t cr2, uint32_t error);
+
+static inline void vcpu_raise_gp(struct vcpu *vcpu)
+{
+    vcpu_raise(vcpu, VECTOR_GP, true, 0);
+}
+
+/* The single-step trap that follows an instruction which was skipped or emulated. */
+void vcpu_single_step(struct vcpu *vcpu);
+
+/* The instruction of this exit is done: go on behind it. */
+static inline void vcpu_advance(struct vcpu *vcpu)
+{
+    vcpu->rip += vcpu->exit.length;
+    vcpu->shadow = false;
+    if (unlikely(vcpu->rflags & RFLAGS_TF))
+        vcpu_single_step(vcpu);
+}
+
+/* event.c: injects what is due; called with PEND_EVENT or PEND_NMI set, clears what it dealt with. */
+void event_deliver(struct vcpu *vcpu);
+void event_iret(struct vcpu *vcpu);
+bool event_step_done(struct vcpu *vcpu);
+
+/* exit.c: deals with vcpu->exit. */
+void exit_handle(struct vcpu *vcpu);
+void exit_io(struct vcpu *vcpu);
+void exit_memory(struct vcpu *vcpu);
+
+/* msr.c */
+void exit_msr_read(struct vcpu *vcpu);
+void exit_msr_write(struct vcpu *vcpu);
+void msr_reset(struct vm *vm);
+
+/* kvm.c */
+#define MSR_KVM_WALL_CLOCK      0x11u
+#define MSR_KVM_SYSTEM_TIME     0x12u
+#define MSR_KVM_WALL_CLOCK_NEW  0x4b564d00u
+#define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
+void exit_hypercall(struct vcpu *vcpu);
+int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) __must_check;

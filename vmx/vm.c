@@ -1,0 +1,100 @@
+/* A VM's memory, and the choice of the back end. */
+#include "vmx/vm.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/paging.h"
+#include "arch/x86_64/percpu.h"
+#include "vmx/guestmap.h"
+#include "kernel/frames.h"
+#include "kernel/heap.h"
+#include "kernel/log.h"
+#include "lib/errno.h"
+#include "lib/format.h"
+#include "vmx/vcpu.h"
+
+const struct vmx_ops *vmx_ops;
+
+void vm_init(void)
+{
+    struct cpuid id = cpuid(0);
+
+    /* AMD and Hygon CPUs have AMD-V; their vendor strings begin "Auth" and "Hygo" (CPUID leaf 0 EBX). */
+    if (id.ebx != 0x68747541 && id.ebx != 0x6f677948) {
+        log_error("virtualisation: this CPU is not AMD's, and Intel VT-x is not supported yet; virtual machines cannot be started");
+        return;
+    }
+    if (vmx_ops_amd.cpu_enable(this_cpu()) == 0)
+        vmx_ops = &vmx_ops_amd;
+}
+
+static void free_chunks(struct vm *vm, struct gmem_slot *slot)
+{
+    for (uint64_t i = 0; i < slot->size / GMEM_CHUNK; i++)
+        if (slot->chunk[i])
+            frames_free(virt_to_phys(slot->chunk[i]), FRAME_ORDER_2M, FRAME_VM + vm->index);
+    heap_free(slot->chunk);
+}
+
+static int fill_slot(struct vm *vm, gpa_t base, uint64_t size)
+{
+    struct gmem_slot *slot = &vm->mem.slot[vm->mem.count];
+    uint64_t chunks = size / GMEM_CHUNK;
+
+    *slot = (struct gmem_slot){ .base = base, .size = size, .chunk = heap_alloc(chunks * sizeof(uint8_t *)) };
+    if (!slot->chunk)
+        return -ENOMEM;
+    vm->mem.count++;
+    for (uint64_t i = 0; i < chunks; i++) {
+        hpa_t block = frames_alloc(FRAME_ORDER_2M, FRAME_VM + vm->index);
+
+        if (!block.raw)
+            return -ENOMEM;
+        slot->chunk[i] = phys_to_virt(block);
+    }
+    return 0;
+}
+
+static void free_memory(struct vm *vm)
+{
+    while (vm->mem.count)
+        free_chunks(vm, &vm->mem.slot[--vm->mem.count]);
+}
+
+int vm_create_memory(struct vm *vm, uint64_t size)
+{
+    uint64_t low = min_u64(size, GUEST_LOW_MAX);
+    int err;
+
+    if (!vmx_ops)
+        return -ENODEV;
+    vm->mem = (struct gmem){ .hole_base = gpa(GUEST_HOLE_BASE), .hole_size = GUEST_HOLE_SIZE };
+    err = fill_slot(vm, gpa(0), low);
+    if (!err && size > low)
+        err = fill_slot(vm, gpa(GUEST_HIGH_BASE), size - low);
+    if (!err)
+        err = vmx_ops->memory_create(vm);
+    if (err)
+        free_memory(vm);
+    return err;
+}
+
+void vm_destroy_memory(struct vm *vm)
+{
+    vmx_ops->memory_destroy(vm);
+    free_memory(vm);
+}
+
+void vm_die(struct vm *vm, const char *fmt, ...)
+{
+    char reason[200];
+    va_list args;
+
+    if (vm->dead)
+        return;
+    vm->dead = true;
+    va_start(args, fmt);
+    format_text_v(reason, sizeof(reason), fmt, args);
+    va_end(args);
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        __atomic_or_fetch(&vm->vcpu[i]->pending, PEND_LEAVE, __ATOMIC_RELEASE);
+    vm->died(vm, reason);
+}

@@ -1,0 +1,56 @@
+/* A virtual machine as the engine sees it: memory, buses, a clock and vCPUs. guests/machine.c puts the devices in. */
+#pragma once
+
+#include "lib/types.h"
+#include "lib/ptab.h"
+#include "vmx/gmem.h"
+#include "vmx/iobus.h"
+#include "vmx/ops.h"
+#include "vmx/vclock.h"
+
+#define VM_MAX_VCPUS 16
+#define VM_NAME_MAX  32
+
+/* The memory-type range registers: kept for the guest, without effect (the nested tables say WB). */
+struct vm_mtrr {
+    uint64_t def_type;
+    uint64_t fixed[11];
+    uint64_t variable[16]; /* base, mask, base, mask, ... */
+};
+
+/* Fields are set by vm_create() and machine.c before the first entry, and then belong to the CPU that runs the vCPUs. */
+struct vm {
+    char name[VM_NAME_MAX];
+    unsigned index;          /* owner tag of its frames: FRAME_VM + index */
+    struct gmem mem;
+    struct ptab nested;      /* guest physical to host physical */
+    struct ptab_memory nested_memory;
+    struct vclock clock;
+    struct iobus ports, mmio;
+    unsigned vcpu_count;
+    struct vcpu *vcpu[VM_MAX_VCPUS];
+    struct vm_mtrr mtrr;
+    uint64_t wall_clock_gpa; /* MSR_KVM_WALL_CLOCK_NEW as last written */
+    uint64_t epoch_ns;       /* UTC at guest time 0, nanoseconds since 1970 */
+    uint64_t exits[EXIT_REASONS];
+    uint64_t refused_msrs;   /* accesses that got #GP; the first few are in the log */
+
+    /* The VM cannot go on: `reason` is one line for its log. Called once; no vCPU of it is entered again. */
+    void (*died)(struct vm *vm, const char *reason);
+    bool dead;
+};
+
+/*
+ * Finds this machine's back end and turns it on for the boot CPU. When there is none the log says why and what to do, vmx_ops is NULL
+ * and no VM can be created; everything else works.
+ */
+void vm_init(void);
+
+/* Allocates RAM (`size`: multiple of 2 MiB) and nested tables. -ENOMEM with nothing kept; -ENODEV without a back end. */
+int vm_create_memory(struct vm *vm, uint64_t size) __must_check;
+
+/* Gives back everything; no vCPU may be left. */
+void vm_destroy_memory(struct vm *vm);
+
+/* Stops the VM with a reason, printf-like; the first reason counts. From any exit path. */
+void vm_die(struct vm *vm, const char *fmt, ...) __printf(2, 3);
