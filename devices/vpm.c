@@ -7,9 +7,10 @@
 #define TMR    0x0001u /* the timer's bit 31 changed */
 #define GBL    0x0020u /* release of the global lock by the firmware: never happens here */
 #define PWRBTN 0x0100u
+#define RTC    0x0400u /* the clock's alarm would wake the PC from sleep: there is no sleep, so it never does */
 
 #define STS_ALL (TMR | PWRBTN)
-#define EN_ALL  (TMR | GBL | PWRBTN)
+#define EN_ALL  (TMR | GBL | PWRBTN | RTC)
 
 /* PM1 control, 4.8.3.2. */
 #define CNT_SCI_EN        0x0001u

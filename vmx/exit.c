@@ -16,7 +16,7 @@ static __cold void cpuid_slow(struct vcpu *vcpu, const struct cpuid_row *row)
     struct cpuid_regs r;
 
     vmx_ops->get_system(vcpu, &s);
-    cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], s.cr4, vcpu->xcr0, &r);
+    cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], s.cr4, xstate_xcr0(), &r);
     vcpu->gpr[GPR_RAX] = r.eax;
     vcpu->gpr[GPR_RBX] = r.ebx;
     vcpu->gpr[GPR_RCX] = r.ecx;

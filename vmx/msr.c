@@ -234,6 +234,7 @@ static const struct msr_rule rules[] = {
     { 0xc0000103, 0xc0000103, read_tsc_aux,       write_tsc_aux },       /* TSC_AUX */
     { 0xc0010010, 0xc0010010, read_zero,          write_zero_only },     /* SYSCFG */
     { 0xc0010015, 0xc0010015, read_hwcr,          write_ignored },       /* HWCR */
+    { 0xc001001f, 0xc001001f, read_zero,          write_ignored },       /* NB_CFG: Linux opens ECS by it */
     { 0xc0011029, 0xc0011029, read_de_cfg,        write_ignored },       /* DE_CFG */
 };
 

@@ -119,6 +119,7 @@ static void leave(struct sched_task *task)
     if (cpu->vcpu != vcpu)
         return;
     vmx_ops->unload(vcpu);
+    vcpu->xcr0 = xstate_xcr0();
     read_debug_registers(vcpu->dr);
     cpu->vcpu = NULL;
 }

@@ -14,7 +14,6 @@ static bool has_xsave;
 static uint64_t saved;      /* XCR0 while saving and restoring */
 static size_t area_size;
 static void *live;          /* whose registers this CPU holds */
-static uint64_t live_xcr0;
 
 void xstate_init(void)
 {
@@ -28,7 +27,6 @@ void xstate_init(void)
     write_cr4(read_cr4() | CR4_OSXSAVE);
     saved = cpuid_count(0xd, 0).eax & XCR0_SAVED;
     xsetbv(0, saved);
-    live_xcr0 = saved;
     area_size = cpuid_count(0xd, 0).ebx;
 }
 
@@ -72,10 +70,13 @@ void xstate_reset(void *area)
 
 static void set_xcr0(uint64_t xcr0)
 {
-    if (has_xsave && xcr0 != live_xcr0) {
+    if (has_xsave && xcr0 != xgetbv(0))
         xsetbv(0, xcr0);
-        live_xcr0 = xcr0;
-    }
+}
+
+uint64_t xstate_xcr0(void)
+{
+    return has_xsave ? xgetbv(0) : 1;
 }
 
 void xstate_switch(void *area, uint64_t xcr0)

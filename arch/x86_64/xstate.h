@@ -16,5 +16,8 @@ void xstate_reset(void *area);         /* the state after power-on, in memory; l
 /* Makes `area` live on this CPU, saving what was, and sets XCR0. Nothing to do if it is live already. */
 void xstate_switch(void *area, uint64_t xcr0);
 
+/* XCR0 as it is now: some emulators let a guest set it without an exit. */
+uint64_t xstate_xcr0(void);
+
 /* Sets XCR0 for the live area: the guest executed XSETBV with a value that has been checked. */
 void xstate_set_xcr0(uint64_t xcr0);
