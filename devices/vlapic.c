@@ -38,37 +38,28 @@ void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level)
         __atomic_fetch_and(&lapic->state.tmr[word], ~bit, __ATOMIC_SEQ_CST);
     if (__atomic_fetch_or(&lapic->state.irr[word], bit, __ATOMIC_SEQ_CST) & bit)
         return; /* whoever set it has told the vCPU */
-    __atomic_fetch_or(&lapic->irr_words, 1u << word, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&lapic->irr_used[word], 1, __ATOMIC_RELEASE);
     look_again(lapic);
 }
 
-/* irr[word] was seen empty. A request may come at the same time: it sets the word, then the summary. */
+/* irr[word] was seen empty. A request may come at the same time: it sets the word, then the mark. */
 static void note_empty_word(struct vlapic *lapic, unsigned word)
 {
-    __atomic_fetch_and(&lapic->irr_words, ~(1u << word), __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&lapic->state.irr[word], __ATOMIC_SEQ_CST))
-        __atomic_fetch_or(&lapic->irr_words, 1u << word, __ATOMIC_SEQ_CST);
-}
-
-/* SDM 11.8.3.1. The low half is TPR's where TPR's class is the higher one or they are equal. */
-static void update_ppr(struct vlapic *lapic)
-{
-    uint32_t in_service = vlapic_highest_class(lapic) << 4;
-
-    lapic->ppr = lapic->state.tpr > in_service ? lapic->state.tpr : in_service;
+    __atomic_exchange_n(&lapic->irr_used[word], 0, __ATOMIC_SEQ_CST);
+    if (unlikely(__atomic_load_n(&lapic->state.irr[word], __ATOMIC_SEQ_CST)))
+        __atomic_store_n(&lapic->irr_used[word], 1, __ATOMIC_RELEASE);
 }
 
 /* The highest vector in IRR, whatever its priority; -1 if there is none. */
 static int highest_request(const struct vlapic *lapic)
 {
-    uint32_t words = __atomic_load_n(&lapic->irr_words, __ATOMIC_RELAXED);
-
-    for (; words; words &= ~(1u << (31 - __builtin_clz(words)))) {
-        unsigned word = 31 - (unsigned)__builtin_clz(words);
+    for (uint32_t any = __atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED); any;) {
+        unsigned word = (31u ^ (unsigned)__builtin_clz(any)) / 8;
         uint64_t irr = __atomic_load_n(&lapic->state.irr[word], __ATOMIC_RELAXED);
 
-        if (irr)
-            return (int)(word * 64 + 63 - (unsigned)__builtin_clzll(irr));
+        if (likely(irr))
+            return (int)(word * 64 + (63u ^ (unsigned)__builtin_clzll(irr)));
+        any &= ~(UINT32_MAX << 8 * word);
     }
     return -1;
 }
@@ -84,7 +75,7 @@ int vlapic_held(const struct vlapic *lapic)
 {
     int vector;
 
-    if (likely(!lapic->irr_words))
+    if (likely(!lapic->irr_any))
         return -1;
     vector = highest_request(lapic);
     if (vector < 0 || !vlapic_enabled(lapic) || (unsigned)vector >> 4 <= vlapic_highest_class(lapic))
@@ -92,21 +83,21 @@ int vlapic_held(const struct vlapic *lapic)
     return (uint32_t)vector >> 4 <= lapic->state.tpr >> 4 ? vector : -1;
 }
 
-void vlapic_accept(struct vlapic *lapic, uint8_t vector)
+void vlapic_accept(struct vlapic *lapic, uint8_t accepted)
 {
-    unsigned word = vector / 64, class = vector >> 4;
+    unsigned vector = accepted, word = vector / 64, class = vector >> 4;
 
     if (!__atomic_and_fetch(&lapic->state.irr[word], ~BIT(vector % 64), __ATOMIC_SEQ_CST))
         note_empty_word(lapic, word);
     lapic->isr_classes |= 1u << class;
-    lapic->state.isr[class] = vector;
-    lapic->ppr = class << 4; /* it was deliverable, so its class is above TPR's */
+    lapic->state.isr[class] = accepted;
+    lapic->ppr = vector & 0xf0u; /* it was deliverable, so its class is above TPR's */
 }
 
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)
 {
     lapic->state.tpr = tpr;
-    update_ppr(lapic);
+    vlapic_update_ppr(lapic);
     look_again(lapic); /* also without a request: the CPU holds a copy of the priority */
 }
 
@@ -194,7 +185,7 @@ void vlapic_lint_review(struct vlapic *lapic, unsigned n)
 /* --- End of interrupt
  * ----------------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) void end_level(struct vlapic *lapic, uint8_t vector)
+void vlapic_end_level(struct vlapic *lapic, uint8_t vector)
 {
     for (unsigned n = 0; n < 2; n++) {
         if (!(lapic->state.lint & VLAPIC_LINT_REMOTE(n)) ||
@@ -205,22 +196,6 @@ static __attribute__((noinline)) void end_level(struct vlapic *lapic, uint8_t ve
     }
     if (lapic->bus->eoi)
         lapic->bus->eoi(lapic->bus->ioapic, vector);
-}
-
-void vlapic_eoi(struct vlapic *lapic)
-{
-    unsigned class = vlapic_highest_class(lapic);
-    uint8_t vector = lapic->state.isr[class];
-
-    if (!class)
-        return; /* nothing is in service */
-    lapic->isr_classes &= ~(1u << class);
-    lapic->state.isr[class] = 0;
-    update_ppr(lapic);
-    if (unlikely(lapic->state.tmr[vector / 64] & BIT(vector % 64)))
-        end_level(lapic, vector);
-    if (lapic->irr_words)
-        look_again(lapic);
 }
 
 /* --- Whole states
@@ -253,8 +228,8 @@ void vlapic_reset_registers(struct vlapic *lapic)
     state->dfr = UINT32_MAX;
     state->svr = APIC_SVR_VECTOR;
     state->tpr = 0;
-    lapic->isr_classes = 0;
-    update_ppr(lapic);
+    lapic->isr_classes = 1;
+    vlapic_update_ppr(lapic);
     vlapic_timer_rearm(lapic);
 }
 
@@ -289,15 +264,13 @@ void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out)
 void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state)
 {
     lapic->state = *state;
-    lapic->irr_words = 0;
-    lapic->isr_classes = 0;
+    lapic->isr_classes = 1;
     for (unsigned word = 0; word < ARRAY_SIZE(state->irr); word++)
-        if (state->irr[word])
-            lapic->irr_words |= 1u << word;
+        lapic->irr_used[word] = state->irr[word] != 0;
     for (unsigned class = 0; class < ARRAY_SIZE(state->isr); class ++)
         if (state->isr[class])
             lapic->isr_classes |= 1u << class;
-    update_ppr(lapic);
+    vlapic_update_ppr(lapic);
     vlapic_timer_rearm(lapic);
     look_again(lapic);
 }

@@ -68,8 +68,12 @@ struct vlapic_state {
 
 struct vlapic {
     /* What the state implies, ready for the hot paths. */
-    uint32_t irr_words;   /* bit n set if irr[n] may be non-zero; never clear when it is; any CPU sets */
-    uint32_t isr_classes; /* bit n set if isr[n] is in use */
+    union {
+        uint32_t irr_any;    /* 0: no requests at all */
+        uint8_t irr_used[4]; /* 1 if irr[n] may be non-zero, and surely if it is; any CPU sets, the owner
+                                clears */
+    };
+    uint32_t isr_classes; /* bit n set if isr[n] is in use; bit 0 always, so that there is a highest one */
     uint32_t ppr;
 
     uint32_t id;
@@ -104,7 +108,7 @@ int vlapic_highest(const struct vlapic *lapic);
 /* The highest vector that is deliverable now, its class above PPR's; -1 if there is none. */
 static inline int vlapic_pending(const struct vlapic *lapic)
 {
-    if (likely(!__atomic_load_n(&lapic->irr_words, __ATOMIC_RELAXED)))
+    if (likely(!__atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED)))
         return -1;
     return vlapic_highest(lapic);
 }
@@ -150,7 +154,15 @@ static inline bool vlapic_x2apic(const struct vlapic *lapic)
 /* The highest priority class in service, 0 if there is none: vectors of class 0 are illegal. */
 static inline unsigned vlapic_highest_class(const struct vlapic *lapic)
 {
-    return 31 - (unsigned)__builtin_clz(lapic->isr_classes | 1);
+    return 31u ^ (unsigned)__builtin_clz(lapic->isr_classes);
+}
+
+/* SDM 11.8.3.1. The low half is TPR's where TPR's class is the higher one or they are equal. */
+static inline void vlapic_update_ppr(struct vlapic *lapic)
+{
+    uint32_t in_service = vlapic_highest_class(lapic) << 4;
+
+    lapic->ppr = lapic->state.tpr > in_service ? lapic->state.tpr : in_service;
 }
 
 /* A fixed interrupt arrives: into IRR, or into the ESR if the vector is below 16. Any CPU. */
@@ -159,8 +171,12 @@ void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level);
 /* Notes an APIC_ESR_ error and raises the error interrupt if it is a new one. Any CPU. */
 void vlapic_error(struct vlapic *lapic, uint32_t error);
 
-void vlapic_eoi(struct vlapic *lapic);
+/* The vector that ended was a level-triggered one. */
+void vlapic_end_level(struct vlapic *lapic, uint8_t vector);
+
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr);
+
+/* Power-on values; IA32_APIC_BASE and the levels of the LINT pins are not among them. */
 void vlapic_reset_registers(struct vlapic *lapic);
 
 /* The LVT entry of LINT pin n was written, or its level-triggered interrupt ended: a level may have to be

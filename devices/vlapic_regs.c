@@ -21,6 +21,25 @@ static const uint32_t lvt_bits[VLAPIC_LVT_COUNT] = {
     [VLAPIC_ERROR] = APIC_LVT_VECTOR | APIC_LVT_MASKED,
 };
 
+/* --- End of interrupt
+ * ----------------------------------------------------------------------------------------- */
+
+static __always_inline void end_of_interrupt(struct vlapic *lapic)
+{
+    unsigned class = vlapic_highest_class(lapic);
+    unsigned vector = lapic->state.isr[class];
+
+    if (unlikely(!class))
+        return; /* nothing is in service */
+    lapic->isr_classes ^= 1u << class;
+    lapic->state.isr[class] = 0;
+    vlapic_update_ppr(lapic);
+    if (unlikely(lapic->state.tmr[vector / 64] & BIT(vector % 64)))
+        vlapic_end_level(lapic, (uint8_t)vector);
+    if (lapic->irr_any)
+        lapic->up->interrupt(lapic->vcpu);
+}
+
 /* --- Registers that both modes have
  * --------------------------------------------------------------------------- */
 
@@ -145,7 +164,7 @@ static bool write_register(struct vlapic *lapic, uint32_t reg, uint32_t value)
 {
     switch (reg) {
     case APIC_EOI:
-        vlapic_eoi(lapic);
+        end_of_interrupt(lapic);
         return true;
     case APIC_TPR:
         vlapic_set_tpr(lapic, value & 0xff);
@@ -212,7 +231,7 @@ void vlapic_write(void *device, uint32_t offset, unsigned size, uint64_t value)
         return;
     switch (offset) {
     case APIC_EOI:
-        vlapic_eoi(lapic);
+        end_of_interrupt(lapic);
         break;
     case APIC_ICR:
         state->icr = (state->icr & XAPIC_DESTINATION) | (low & ICR_LOW_BITS);
@@ -334,30 +353,35 @@ int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value)
     return 0;
 }
 
-int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
+static __attribute__((noinline)) int write_other_msr(struct vlapic *lapic, uint32_t msr, uint64_t value)
 {
     uint32_t reg = (msr - MSR_X2APIC_FIRST) << 4;
 
-    /* The registers that guests write all the time come first. */
+    if (msr == MSR_APIC_BASE)
+        return write_base(lapic, value);
+    if (!vlapic_x2apic(lapic) || msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST)
+        return -EINVAL;
+    if (msr == MSR_X2APIC(APIC_ICR))
+        return write_x2apic_icr(lapic, value);
+    if (value & ~(uint64_t)x2apic_bits(reg))
+        return -EINVAL;
+    return write_register(lapic, reg, (uint32_t)value) ? 0 : -EINVAL;
+}
+
+/* The registers that guests write all the time come first. */
+int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
+{
+    if (msr == MSR_X2APIC(APIC_EOI) && !value && vlapic_x2apic(lapic)) {
+        end_of_interrupt(lapic);
+        return 0;
+    }
     if (msr == MSR_TSC_DEADLINE) {
         vlapic_timer_write_deadline(lapic, value);
         return 0;
     }
-    if (unlikely(msr == MSR_APIC_BASE))
-        return write_base(lapic, value);
-    if (unlikely(!vlapic_x2apic(lapic)))
-        return -EINVAL;
-    if (msr == MSR_X2APIC(APIC_EOI) && value == 0) {
-        vlapic_eoi(lapic);
-        return 0;
-    }
-    if (msr == MSR_X2APIC(APIC_ICR))
-        return write_x2apic_icr(lapic, value);
-    if (msr == MSR_X2APIC(APIC_SELF_IPI))
+    if (msr == MSR_X2APIC(APIC_SELF_IPI) && vlapic_x2apic(lapic))
         return write_self_ipi(lapic, value);
-    if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || (value & ~(uint64_t)x2apic_bits(reg)))
-        return -EINVAL;
-    return write_register(lapic, reg, (uint32_t)value) ? 0 : -EINVAL;
+    return write_other_msr(lapic, msr, value);
 }
 
 /* --- Saved states

@@ -146,11 +146,11 @@ void vlapic_timer_write_deadline(struct vlapic *lapic, uint64_t guest_tsc)
 {
     uint32_t lvt = lapic->state.lvt[VLAPIC_TIMER];
 
-    if (unlikely((lvt & APIC_LVT_TIMER_MODE) != APIC_LVT_TIMER_DEADLINE))
-        return;
-    lapic->state.tsc_deadline = guest_tsc;
-    if (likely(guest_tsc && !(lvt & APIC_LVT_MASKED)))
+    if (likely((lvt & (APIC_LVT_TIMER_MODE | APIC_LVT_MASKED)) == APIC_LVT_TIMER_DEADLINE && guest_tsc)) {
+        lapic->state.tsc_deadline = guest_tsc;
         vtimer_arm_tsc(&lapic->timer, guest_tsc);
-    else
-        vtimer_cancel(&lapic->timer);
+    } else if (mode(lapic) == APIC_LVT_TIMER_DEADLINE) {
+        lapic->state.tsc_deadline = guest_tsc;
+        vlapic_timer_rearm(lapic);
+    }
 }
