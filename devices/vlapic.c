@@ -196,6 +196,8 @@ void vlapic_end_level(struct vlapic *lapic, uint8_t vector)
     }
     if (lapic->bus->eoi)
         lapic->bus->eoi(lapic->bus->ioapic, vector);
+    if (lapic->irr_any)
+        look_again(lapic);
 }
 
 /* --- Whole states

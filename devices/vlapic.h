@@ -171,7 +171,7 @@ void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level);
 /* Notes an APIC_ESR_ error and raises the error interrupt if it is a new one. Any CPU. */
 void vlapic_error(struct vlapic *lapic, uint32_t error);
 
-/* The vector that ended was a level-triggered one. */
+/* The rest of an end of interrupt, for a level-triggered vector. */
 void vlapic_end_level(struct vlapic *lapic, uint8_t vector);
 
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr);

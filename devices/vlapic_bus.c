@@ -129,14 +129,12 @@ static bool shorthand_set(const struct vlapic *lapic, const struct apic_message 
     }
 }
 
-void vlapic_send_ipi(struct vlapic *lapic)
+static __attribute__((noinline)) void send_any(struct vlapic *lapic, uint64_t icr, uint32_t destination)
 {
-    uint64_t icr = lapic->state.icr;
     uint32_t mode = (uint32_t)(icr & APIC_ICR_MODE) >> APIC_ICR_MODE_SHIFT, set;
     bool fixed = mode == APIC_MODE_FIXED || mode == APIC_MODE_LOWEST;
     struct apic_message message = {
-        .destination = vlapic_x2apic(lapic) ? (uint32_t)(icr >> 32)
-                                            : apic_destination_8((uint32_t)(icr >> 56)),
+        .destination = destination,
         .vector = (uint8_t)icr,
         .mode = (uint8_t)mode,
         .logical = icr & APIC_ICR_LOGICAL,
@@ -151,4 +149,22 @@ void vlapic_send_ipi(struct vlapic *lapic)
     }
     if (shorthand_set(lapic, &message, &set))
         deliver_to_set(lapic->bus, set, &message);
+}
+
+void vlapic_send_ipi(struct vlapic *lapic)
+{
+    const uint32_t general = APIC_ICR_MODE | APIC_ICR_LOGICAL | APIC_ICR_SHORTHAND;
+    uint64_t icr = lapic->state.icr;
+    uint32_t destination = vlapic_x2apic(lapic) ? (uint32_t)(icr >> 32)
+                                                : apic_destination_8((uint32_t)(icr >> 56));
+
+    /* Nearly all IPIs are fixed ones to a single CPU. */
+    if (likely(!(icr & general) && destination < VLAPIC_BUS_MAX && (uint8_t)icr >= 16)) {
+        struct vlapic *target = lapic->bus->lapic[destination];
+
+        if (target && takes_fixed(target))
+            vlapic_request(target, (uint8_t)icr, false);
+        return;
+    }
+    send_any(lapic, icr, destination);
 }

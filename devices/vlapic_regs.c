@@ -36,7 +36,7 @@ static __always_inline void end_of_interrupt(struct vlapic *lapic)
     vlapic_update_ppr(lapic);
     if (unlikely(lapic->state.tmr[vector / 64] & BIT(vector % 64)))
         vlapic_end_level(lapic, (uint8_t)vector);
-    if (lapic->irr_any)
+    else if (lapic->irr_any)
         lapic->up->interrupt(lapic->vcpu);
 }
 
@@ -361,8 +361,6 @@ static __attribute__((noinline)) int write_other_msr(struct vlapic *lapic, uint3
         return write_base(lapic, value);
     if (!vlapic_x2apic(lapic) || msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST)
         return -EINVAL;
-    if (msr == MSR_X2APIC(APIC_ICR))
-        return write_x2apic_icr(lapic, value);
     if (value & ~(uint64_t)x2apic_bits(reg))
         return -EINVAL;
     return write_register(lapic, reg, (uint32_t)value) ? 0 : -EINVAL;
@@ -371,16 +369,18 @@ static __attribute__((noinline)) int write_other_msr(struct vlapic *lapic, uint3
 /* The registers that guests write all the time come first. */
 int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
 {
-    if (msr == MSR_X2APIC(APIC_EOI) && !value && vlapic_x2apic(lapic)) {
-        end_of_interrupt(lapic);
-        return 0;
-    }
     if (msr == MSR_TSC_DEADLINE) {
         vlapic_timer_write_deadline(lapic, value);
         return 0;
     }
+    if (msr == MSR_X2APIC(APIC_EOI) && !value && vlapic_x2apic(lapic)) {
+        end_of_interrupt(lapic);
+        return 0;
+    }
     if (msr == MSR_X2APIC(APIC_SELF_IPI) && vlapic_x2apic(lapic))
         return write_self_ipi(lapic, value);
+    if (msr == MSR_X2APIC(APIC_ICR) && vlapic_x2apic(lapic))
+        return write_x2apic_icr(lapic, value);
     return write_other_msr(lapic, msr, value);
 }
 

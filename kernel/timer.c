@@ -50,14 +50,31 @@ void timer_cancel(struct timer *timer)
     timer->next = timer->prev = NULL;
 }
 
+/* An armed timer that `deadline` leaves between the same neighbours: the usual case, where few timers are
+ * armed. */
+static bool keeps_place(const struct timer *timer, uint64_t deadline)
+{
+    return (!timer->prev || timer->prev->deadline <= deadline) &&
+           (!timer->next || timer->next->deadline > deadline);
+}
+
 void timer_arm(struct timer *timer, uint64_t deadline)
 {
-    timer_cancel(timer);
-    deadline = max_u64(deadline, timer->queue->floor);
+    struct timer_queue *queue = timer->queue;
+
+    deadline = max_u64(deadline, queue->floor);
+    if (timer_armed(timer) && (deadline == TIMER_NEVER || !keeps_place(timer, deadline)))
+        timer_cancel(timer);
     if (deadline == TIMER_NEVER)
         return;
+    if (timer_armed(timer)) {
+        timer->deadline = deadline;
+        if (!timer->prev)
+            queue->next = deadline;
+        return;
+    }
     timer->deadline = deadline;
-    insert(timer->queue, timer);
+    insert(queue, timer);
 }
 
 void timer_queue_run(struct timer_queue *queue, uint64_t now)

@@ -51,15 +51,20 @@ void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_
     timer->device = device;
 }
 
-/* Relative to now, because a restored clock's origin may lie before the host's TSC 0, that is, be negative.
+/*
+ * Compared in guest time, because a restored clock's origin may lie before the host's TSC 0, that is, be
+ * negative: then a deadline in the past may have no host time.
  */
 void vtimer_arm_tsc(struct vtimer *timer, uint64_t guest_tsc)
 {
-    uint64_t host_now = tsc_now();
-    uint64_t guest_now = host_now - timer->clock->origin;
-    uint64_t ahead = guest_tsc > guest_now ? guest_tsc - guest_now : 0;
+    uint64_t origin = timer->clock->origin, now = tsc_now();
+    uint64_t deadline = guest_tsc + origin;
 
-    timer_arm(&timer->host, ahead < TIMER_NEVER - host_now ? host_now + ahead : TIMER_NEVER);
+    if (unlikely(guest_tsc <= now - origin))
+        deadline = now;
+    else if (unlikely(deadline < now))
+        deadline = TIMER_NEVER; /* it wrapped */
+    timer_arm(&timer->host, deadline);
 }
 
 void vtimer_arm(struct vtimer *timer, uint64_t deadline_ns)
