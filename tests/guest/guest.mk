@@ -10,9 +10,7 @@ GUESTS   := $(patsubst tests/guest/%.c,%,$(wildcard tests/guest/*.c)) $(patsubst
 GUEST_64 := $(filter-out $(GUEST_32),$(GUESTS))
 
 GUEST_LIB_C   := $(wildcard tests/guest/lib/*.c)
-GUEST_LIB_ASM := $(filter-out %/start64.asm %/start32.asm,$(wildcard tests/guest/lib/*.asm))
-GUEST_LIB_64  := $(GUEST_LIB_C:%.c=$(G)/64/%.o) $(GUEST_LIB_ASM:%.asm=$(G)/64/%.asm.o) $(G)/64/tests/guest/lib/start64.asm.o
-GUEST_LIB_32  := $(GUEST_LIB_C:%.c=$(G)/32/%.o) $(GUEST_LIB_ASM:%.asm=$(G)/32/%.asm.o) $(G)/32/tests/guest/lib/start32.asm.o
+GUEST_LIB_ASM := tests/guest/lib/stubs.asm
 
 .PHONY: guests
 guests: $(GUESTS:%=$(G)/%.elf)
@@ -25,27 +23,33 @@ $(G)/32/%.o: %.c
 	@mkdir -p $(@D); echo "  GUEST $<"
 	@$(CC) -m32 $(GUEST_CFLAGS) -MMD -MP -c $< -o $@
 
-$(G)/64/%.asm.o: %.asm
+$(G)/64/%.asm.o: %.asm $(wildcard tests/guest/lib/*.inc)
 	@mkdir -p $(@D)
-	@$(NASM) -f elf64 -g -F dwarf -Itests/guest/ -MD $(@:.o=.d) $< -o $@
+	@$(NASM) -f elf64 -g -F dwarf -Itests/guest/ $< -o $@
 
-$(G)/32/%.asm.o: %.asm
+$(G)/32/%.asm.o: %.asm $(wildcard tests/guest/lib/*.inc)
 	@mkdir -p $(@D)
-	@$(NASM) -f elf32 -g -F dwarf -Itests/guest/ -MD $(@:.o=.d) $< -o $@
+	@$(NASM) -f elf32 -g -F dwarf -Itests/guest/ $< -o $@
+
+$(G)/64/libguest.a: $(GUEST_LIB_C:%.c=$(G)/64/%.o) $(GUEST_LIB_ASM:%.asm=$(G)/64/%.asm.o)
+	@rm -f $@; ar rcs $@ $^
+
+$(G)/32/libguest.a: $(GUEST_LIB_C:%.c=$(G)/32/%.o) $(GUEST_LIB_ASM:%.asm=$(G)/32/%.asm.o)
+	@rm -f $@; ar rcs $@ $^
 
 # A guest NAME.c may have a NAME.asm (its instruction forms) beside it.
-guest_objects = $(patsubst %.c,$(G)/$(1)/%.o,$(wildcard tests/guest/$(2).c tests/bench/$(2).c)) \
+guest_objects = $(G)/$(1)/tests/guest/lib/start$(1).asm.o $(patsubst %.c,$(G)/$(1)/%.o,$(wildcard tests/guest/$(2).c tests/bench/$(2).c)) \
                 $(patsubst %.asm,$(G)/$(1)/%.asm.o,$(wildcard tests/guest/$(2).asm))
 
 # Multiboot wants ELF32: the 64-bit ones are linked as ELF64 (NAME.debug, for gdb) and their container is rewritten.
 define guest_64
-$(G)/$(1).elf: $(call guest_objects,64,$(1)) $(GUEST_LIB_64) tests/guest/guest.ld
-	@ld -m elf_x86_64 $(GUEST_LD) $$(filter %.o,$$^) -o $(G)/$(1).debug
+$(G)/$(1).elf: $(call guest_objects,64,$(1)) $(G)/64/libguest.a tests/guest/guest.ld
+	@ld -m elf_x86_64 $(GUEST_LD) $$(filter %.o %.a,$$^) -o $(G)/$(1).debug
 	@objcopy --strip-debug -O elf32-i386 $(G)/$(1).debug $$@
 endef
 define guest_32
-$(G)/$(1).elf: $(call guest_objects,32,$(1)) $(GUEST_LIB_32) tests/guest/guest.ld
-	@ld -m elf_i386 $(GUEST_LD) $$(filter %.o,$$^) -o $$@
+$(G)/$(1).elf: $(call guest_objects,32,$(1)) $(G)/32/libguest.a tests/guest/guest.ld
+	@ld -m elf_i386 $(GUEST_LD) $$(filter %.o %.a,$$^) -o $$@
 endef
 $(foreach name,$(GUEST_64),$(eval $(call guest_64,$(name))))
 $(foreach name,$(filter $(GUEST_32),$(GUESTS)),$(eval $(call guest_32,$(name))))

@@ -23,7 +23,7 @@ static void test_registers(void)
                 ENTRY_MASKED);
     ioapic_write(IOAPIC_ENTRY + 2 * 23 + 1, 0x5a000000);
     check_equal("destination reads back", ioapic_read(IOAPIC_ENTRY + 2 * 23 + 1), 0x5a000000);
-    ioapic_write(IOAPIC_ENTRY + 2 * 23, 0xffffffff);
+    ioapic_write(IOAPIC_ENTRY + 2 * 23, ENTRY_MASKED | ENTRY_STATUS | ENTRY_RIRR);
     check_equal("status and remote IRR are read-only",
                 ioapic_read(IOAPIC_ENTRY + 2 * 23) & (ENTRY_STATUS | ENTRY_RIRR), 0);
     ioapic_write(IOAPIC_ENTRY + 2 * 23, ENTRY_MASKED);

@@ -7,10 +7,11 @@
 #define BIT(n)        (UINT64_C(1) << (n))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define RFLAGS_CF BIT(0)
-#define RFLAGS_ZF BIT(6)
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_IF BIT(9)
+#define RFLAGS_CF 0x00001u
+#define RFLAGS_ZF 0x00040u
+#define RFLAGS_TF 0x00100u
+#define RFLAGS_IF 0x00200u
+#define RFLAGS_AC 0x40000u
 
 #define MSR_APIC_BASE    0x1bu
 #define MSR_TSC          0x10u

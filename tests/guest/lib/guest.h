@@ -6,6 +6,8 @@
 #include "lib/cpu.h"
 
 void guest_main(void);
+void *memset(void *to, int byte, size_t size);
+void *memcpy(void *restrict to, const void *restrict from, size_t size);
 
 /* --- results: lines on COM1
  * ---------------------------------------------------------------------------------- */

@@ -12,8 +12,6 @@ static unsigned passed, failed;
 static bool excused; /* the next check does not count */
 
 void guest_start(void) __attribute__((noreturn));
-void *memset(void *to, int byte, size_t size);
-void *memcpy(void *restrict to, const void *restrict from, size_t size);
 
 /* The compiler may call these two. */
 void *memset(void *to, int byte, size_t size)

@@ -67,7 +67,7 @@ void trap(struct frame *frame)
         frame->ss = 0x10;
 #endif
         frame->ip = (uintptr_t)guard_landing;
-        frame->flags &= ~(RFLAGS_TF | BIT(18));
+        frame->flags &= ~(unsigned long)(RFLAGS_TF | RFLAGS_AC);
         return;
     }
     if (!handlers[frame->vector])
