@@ -37,10 +37,12 @@ struct placement {
 
 bool linux_probe(const struct image *image)
 {
-    const struct linux_setup_header *hdr = (const void *)(image->data + LINUX_HEADER_OFFSET);
+    const struct linux_setup_header *hdr;
 
-    return image->size >= LINUX_HEADER_OFFSET + sizeof(*hdr) && hdr->boot_flag == LINUX_BOOT_FLAG &&
-           hdr->header == LINUX_HEADER_MAGIC;
+    if (image->size < LINUX_HEADER_OFFSET + sizeof(*hdr))
+        return false;
+    hdr = (const void *)(image->data + LINUX_HEADER_OFFSET);
+    return hdr->boot_flag == LINUX_BOOT_FLAG && hdr->header == LINUX_HEADER_MAGIC;
 }
 
 static uint64_t to_mib(uint64_t bytes)
@@ -51,10 +53,11 @@ static uint64_t to_mib(uint64_t bytes)
 /* Checks the file itself. */
 static int check_image(const struct image *image, struct placement *place, struct load_error *error)
 {
-    const struct linux_setup_header *hdr = (const void *)(image->data + LINUX_HEADER_OFFSET);
+    const struct linux_setup_header *hdr;
 
     if (!linux_probe(image))
         return load_refuse(error, "%s is no Linux kernel: use a bzImage, often named vmlinuz", image->name);
+    hdr = (const void *)(image->data + LINUX_HEADER_OFFSET);
     if (hdr->version < LINUX_PROTOCOL_MIN)
         return load_refuse(error, "%s has boot protocol %u.%02u, Plinth needs 2.12: use Linux 3.8 or later",
                            image->name, hdr->version >> 8, hdr->version & 0xffu);
