@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include "arch/x86_64/acpi.h"
 #include "devices/vpm.h"
 #include "guests/acpitab.h"
 #include "hw/acpi.h"
@@ -178,6 +179,42 @@ static void test_madt(void **state)
     }
 }
 
+static const void *map(void *context, hpa_t address, uint64_t size)
+{
+    (void)context;
+    return gmem_ptr(&mem, gpa(address.raw), size);
+}
+
+/* Plinth's own parser understands the tables, as Plinth inside a VM would. */
+static void test_own_parser(void **state)
+{
+    static struct acpi_info info;
+    const struct acpi_rsdp *root = build(3);
+
+    (void)state;
+    assert_int_equal(acpi_parse(&info, root, sizeof(*root), &(struct acpi_source){ .map = map }), 0);
+    assert_int_equal(host_log_count, 0);
+    assert_int_equal(info.cpu_count, 3);
+    assert_int_equal(info.cpu[2].apic_id, 2);
+    assert_int_equal(info.lapic.raw, GUEST_LAPIC_BASE);
+    assert_true(info.has_8259);
+    assert_int_equal(info.nmi_lint, 1);
+    assert_int_equal(info.ioapic_count, 1);
+    assert_int_equal(info.ioapic[0].address.raw, GUEST_IOAPIC_BASE);
+    assert_int_equal(info.isa[0].gsi, 2);
+    assert_false(info.isa[0].level);
+    assert_int_equal(info.isa[4].gsi, 4);
+    assert_true(info.isa[VPM_SCI].level);
+    assert_false(info.isa[VPM_SCI].active_low);
+    assert_int_equal(info.pm_timer, VPM_PM_TMR);
+    assert_true(info.pm_timer_32);
+    assert_int_equal(info.pm1a_control, VPM_PM1A_CNT);
+    assert_true(info.has_s5);
+    assert_int_equal(info.s5_type_a, VPM_S5);
+    assert_int_equal(info.reset.address, 0xcf9);
+    assert_int_equal(info.reset_value, 6);
+}
+
 static void test_refusals(void **state)
 {
     struct gmem none = { 0 };
@@ -194,7 +231,7 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { CASE(test_root_tables), CASE(test_fadt), CASE(test_madt),
-                                        CASE(test_refusals) };
+                                        CASE(test_own_parser), CASE(test_refusals) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
