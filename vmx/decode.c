@@ -29,20 +29,15 @@ struct parse {
     bool size_prefix, address_prefix;
 };
 
-static uint64_t take(struct parse *p, unsigned size)
-{
-    uint64_t value = 0;
-
-    memcpy(&value, p->at, sizeof(value)); /* past the end of the value there is room in the buffer */
-    p->at += size;
-    return size == 8 ? value : value & (BIT(8 * size) - 1);
-}
-
-static int64_t take_signed(struct parse *p, unsigned size)
+/* The next `size` bytes, 1 to 8, sign-extended. The buffer has room for a load of 8 after any of them. */
+static __always_inline int64_t take(struct parse *p, unsigned size)
 {
     unsigned unused = 64 - 8 * size;
+    uint64_t value;
 
-    return (int64_t)(take(p, size) << unused) >> unused;
+    __builtin_memcpy(&value, p->at, sizeof(value));
+    p->at += size;
+    return (int64_t)(value << unused) >> unused;
 }
 
 static unsigned modrm_mod(const struct parse *p)
@@ -50,22 +45,20 @@ static unsigned modrm_mod(const struct parse *p)
     return p->modrm >> 6;
 }
 
-/* Register number with its REX bit: `rex` is REX_B, REX_X or REX_R. */
-static uint8_t extend(const struct parse *p, unsigned number, unsigned rex)
+static unsigned modrm_reg(const struct parse *p)
 {
-    return (uint8_t)((number & 7) | (p->rex & rex ? 8u : 0u));
+    return (p->modrm >> 3) & 7;
 }
 
-/* True if `byte` was a prefix. AMD APM vol. 3, 1.2. */
-static bool prefix(struct parse *p, uint8_t byte, struct insn *out)
+/* Register number with its REX bit: `rex` is REX_B, REX_X or REX_R. */
+static unsigned extend(const struct parse *p, unsigned number, unsigned rex)
 {
-    if (p->code == CODE_64 && (byte & 0xf0) == 0x40) {
-        p->rex = byte;
-        return true;
-    }
-    if (opcode_map[byte].kind != K_PREFIX)
-        return false;
-    p->rex = 0; /* REX counts only just before the opcode */
+    return (number & 7) | (p->rex & rex) * (8 / rex);
+}
+
+/* A legacy prefix. AMD APM vol. 3, 1.2. */
+static void prefix(struct parse *p, uint8_t byte, struct insn *out)
+{
     switch (byte) {
     case 0x66:
         p->size_prefix = true;
@@ -93,7 +86,6 @@ static bool prefix(struct parse *p, uint8_t byte, struct insn *out)
             p->seg = (byte >> 3) & 3;
         break;
     }
-    return true;
 }
 
 /* ModRM addressing with 16-bit addresses. AMD APM vol. 3, table 1-10 ff. */
@@ -107,9 +99,9 @@ static void memory16(struct parse *p, struct insn *out)
     out->index = index[rm];
     if (mod == 0 && rm == 6) {
         out->base = -1;
-        out->displacement = take_signed(p, 2);
+        out->displacement = take(p, 2);
     } else if (mod != 0) {
-        out->displacement = take_signed(p, mod == 1 ? 1 : 2);
+        out->displacement = take(p, mod == 1 ? 1 : 2);
     }
 }
 
@@ -120,8 +112,8 @@ static void memory32(struct parse *p, struct insn *out)
     bool sib = base == 4;
 
     if (sib) {
-        uint8_t byte = (uint8_t)take(p, 1);
-        uint8_t index = extend(p, byte >> 3, REX_X);
+        uint8_t byte = *p->at++;
+        unsigned index = extend(p, byte >> 3, REX_X);
 
         if (index != GPR_RSP) {
             out->index = (int8_t)index;
@@ -131,12 +123,12 @@ static void memory32(struct parse *p, struct insn *out)
     }
     if (mod == 0 && base == 5) {
         out->rip_relative = !sib && p->code == CODE_64;
-        out->displacement = take_signed(p, 4);
+        out->displacement = take(p, 4);
         return;
     }
     out->base = (int8_t)extend(p, base, REX_B);
     if (mod != 0)
-        out->displacement = take_signed(p, mod == 1 ? 1 : 4);
+        out->displacement = take(p, mod == 1 ? 1 : 4);
 }
 
 static void memory(struct parse *p, struct insn *out)
@@ -145,64 +137,94 @@ static void memory(struct parse *p, struct insn *out)
         memory16(p, out);
     else
         memory32(p, out);
-    if (p->seg != NO_SEG)
-        out->seg = p->seg;
-    else
-        out->seg = out->base == GPR_RSP || out->base == GPR_RBP ? SEG_SS : SEG_DS;
+    if ((out->base | 1) == GPR_RBP) /* RSP or RBP */
+        out->seg = SEG_SS;
 }
 
 /* General register `number`, REX applied. Without REX, bytes 4 to 7 are AH CH DH BH. */
-static struct operand reg(const struct parse *p, uint8_t number, uint8_t size)
+static void reg_operand(const struct parse *p, unsigned number, struct operand *operand)
 {
-    if (size == 1 && number >= 4 && !p->rex)
-        return (struct operand){ OPERAND_REG_HIGH, (uint8_t)(number - 4), size };
-    return (struct operand){ OPERAND_REG, number, size };
+    operand->kind = OPERAND_REG;
+    operand->reg = (uint8_t)number;
+    if (operand->size == 1 && number >= 4 && !p->rex) {
+        operand->kind = OPERAND_REG_HIGH;
+        operand->reg = (uint8_t)(number - 4);
+    }
 }
 
-static struct operand operand(struct parse *p, struct insn *out, enum operand_source source, uint8_t size)
+/* The operands that are not in ModRM; `low` is the opcode's register. */
+static void plain_operand(enum operand_source source, struct operand low, struct operand *operand)
 {
     switch (source) {
-    case X_RM:
-        if (modrm_mod(p) == 3)
-            return reg(p, extend(p, p->modrm, REX_B), size);
-        return (struct operand){ OPERAND_MEM, 0, size };
-    case X_REG:
-        return reg(p, extend(p, p->modrm >> 3, REX_R), size);
     case X_IMM:
-        return (struct operand){ OPERAND_IMM, 0, size };
+        operand->kind = OPERAND_IMM;
+        break;
     case X_ACC:
-        return (struct operand){ OPERAND_REG, GPR_RAX, size };
+        operand->kind = OPERAND_REG;
+        operand->reg = GPR_RAX;
+        break;
     case X_LOW:
-        return reg(p, extend(p, p->opcode, REX_B), size);
+        *operand = low;
+        break;
     case X_MOFFS:
-        out->displacement = (int64_t)take(p, out->address_size);
-        return (struct operand){ OPERAND_MEM, 0, size };
     case X_SI:
     case X_DI:
-        return (struct operand){ OPERAND_MEM, 0, size };
+        operand->kind = OPERAND_MEM;
+        break;
     case X_DX:
-        return (struct operand){ OPERAND_REG, GPR_RDX, 2 };
-    case X_CR:
-        return (struct operand){ OPERAND_CONTROL, extend(p, p->modrm >> 3, REX_R), size };
-    case X_NONE:
+        *operand = (struct operand){ OPERAND_REG, GPR_RDX, 2 };
+        break;
+    default: /* X_NONE */
+        operand->size = 0;
         break;
     }
-    return (struct operand){ OPERAND_NONE, 0, 0 };
 }
 
-static uint8_t operand_size(const struct parse *p, unsigned flags)
+static __always_inline void operand(const struct parse *p, enum operand_source source, unsigned size,
+                                    struct operand *operand)
+{
+    operand->size = (uint8_t)size;
+    if (source == X_REG) {
+        reg_operand(p, extend(p, modrm_reg(p), REX_R), operand);
+    } else if (source == X_RM) {
+        if (modrm_mod(p) == 3)
+            reg_operand(p, extend(p, p->modrm, REX_B), operand);
+        else
+            operand->kind = OPERAND_MEM;
+    } else if (source == X_CR) {
+        operand->kind = OPERAND_CONTROL;
+        operand->reg = (uint8_t)extend(p, modrm_reg(p), REX_R);
+    } else {
+        struct operand low = { .size = (uint8_t)size };
+
+        reg_operand(p, extend(p, p->opcode, REX_B), &low);
+        plain_operand(source, low, operand);
+    }
+}
+
+static unsigned special_operand_size(const struct parse *p, unsigned flags)
 {
     if (flags & O_BYTE)
         return 1;
     if (flags & O_NATIVE)
         return p->code == CODE_64 ? 8 : 4;
-    if (p->code != CODE_64)
-        return (p->code == CODE_16) != p->size_prefix ? 2 : 4;
-    if ((p->rex & REX_W) && !(flags & O_PORT))
-        return 8;
-    if (p->size_prefix)
-        return 2;
-    return flags & O_D64 ? 8 : 4;
+    if ((flags & O_D64) && p->code == CODE_64)
+        return p->size_prefix && !(p->rex & REX_W) ? 2 : 8;
+    return (p->code == CODE_16) != p->size_prefix ? 2 : 4;
+}
+
+static __always_inline unsigned operand_size(const struct parse *p, unsigned flags)
+{
+    /* [code][66][REX.W] */
+    static const uint8_t size[3][2][2] = {
+        [CODE_16] = { { 2, 2 }, { 4, 4 } },
+        [CODE_32] = { { 4, 4 }, { 2, 2 } },
+        [CODE_64] = { { 4, 8 }, { 2, 8 } },
+    };
+
+    if (unlikely(flags & (O_BYTE | O_NATIVE | O_D64 | O_PORT)))
+        return special_operand_size(p, flags);
+    return size[p->code][p->size_prefix][(p->rex / REX_W) & 1];
 }
 
 static uint8_t address_size(const struct parse *p)
@@ -212,19 +234,30 @@ static uint8_t address_size(const struct parse *p)
     return size[p->code][p->address_prefix];
 }
 
-static uint8_t source_size(const struct insn *insn, unsigned flags)
+static unsigned source_size(unsigned operand_bytes, unsigned flags)
 {
+    if (likely(!(flags & (O_FROM8 | O_FROM16 | O_FROM32))))
+        return operand_bytes;
     if (flags & O_FROM8)
         return 1;
-    if (flags & O_FROM16)
-        return 2;
-    return flags & O_FROM32 ? (uint8_t)min_u64(insn->operand_size, 4) : insn->operand_size;
+    return flags & O_FROM16 || operand_bytes == 2 ? 2 : 4;
 }
 
-static void immediate(struct parse *p, struct insn *out, unsigned flags)
+/* The low `size` bytes of a constant. */
+static uint64_t unsigned_part(int64_t value, unsigned size)
+{
+    return (uint64_t)value & (~UINT64_C(0) >> (64 - 8 * size));
+}
+
+/* An immediate, or the offset of a MOV without ModRM. */
+static void constant(struct parse *p, struct insn *out, unsigned flags)
 {
     unsigned size = out->operand_size, encoded = size;
 
+    if (flags & O_MOFFS) {
+        out->displacement = (int64_t)unsigned_part(take(p, out->address_size), out->address_size);
+        return;
+    }
     if (flags & O_I8)
         encoded = 1;
     else if (flags & O_IW)
@@ -235,11 +268,11 @@ static void immediate(struct parse *p, struct insn *out, unsigned flags)
         size = 1;
         *(out->to.kind == OPERAND_IMM ? &out->to.size : &out->from.size) = 1;
     }
-    out->immediate = (uint64_t)take_signed(p, encoded) << (64 - 8 * size) >> (64 - 8 * size);
+    out->immediate = unsigned_part(take(p, encoded), size);
 }
 
 /* The rows that depend on more than the opcode and ModRM.reg. AMD APM vol. 3, table A-7. */
-static const struct opcode *special(const struct parse *p, const struct insn *insn)
+static const struct opcode *special(const struct parse *p, bool rep)
 {
     static const struct opcode other = { K_INSN, OP_OTHER, X_NONE, X_NONE, 0 };
     static const struct opcode pause = { K_INSN, OP_PAUSE, X_NONE, X_NONE, 0 };
@@ -255,12 +288,12 @@ static const struct opcode *special(const struct parse *p, const struct insn *in
     if (p->opcode == 0x90) {
         if (p->rex & REX_B)
             return &opcode_map[0x91]; /* XCHG R8, RAX is like the other XCHGs */
-        return insn->rep ? &pause : &other;
+        return rep ? &pause : &other;
     }
-    if (((p->modrm >> 3) & 7) == 6)
+    if (modrm_reg(p) == 6)
         return &lmsw;
     if (modrm_mod(p) != 3)
-        return ((p->modrm >> 3) & 7) == 7 ? &invlpg : &other;
+        return modrm_reg(p) == 7 ? &invlpg : &other;
     for (unsigned i = 0; i < ARRAY_SIZE(modrm); i++) {
         if (p->modrm == modrm[i])
             return &plain[i];
@@ -268,51 +301,69 @@ static const struct opcode *special(const struct parse *p, const struct insn *in
     return &other;
 }
 
-/* Finds the row, with ModRM taken. 0, -EINVAL or -ENOSYS as decode(). */
-static int find_row(struct parse *p, struct insn *out, struct opcode *row)
+/* The rest of the way to a row that is an instruction, ModRM taken. 0, -EINVAL or -ENOSYS as decode(). */
+static int follow(struct parse *p, bool rep, const struct opcode **row, unsigned *flags)
 {
-    while (p->opcode = (uint8_t)take(p, 1), prefix(p, p->opcode, out))
-        ;
-    *row = opcode_map[p->opcode];
-    if (row->kind == K_ESCAPE) {
-        p->opcode = (uint8_t)take(p, 1);
-        *row = opcode_map_0f[p->opcode];
+    if ((*row)->kind == K_ESCAPE) {
+        p->opcode = *p->at++;
+        *row = &opcode_map_0f[p->opcode];
+        *flags = (*row)->flags;
+        if (*flags & O_MODRM)
+            p->modrm = *p->at++;
     }
-    if (row->flags & O_MODRM)
-        p->modrm = (uint8_t)take(p, 1);
-    if (row->kind == K_GROUP || row->kind == K_SPECIAL) {
-        uint16_t flags = row->flags;
-
-        *row = row->kind == K_GROUP ? opcode_groups[row->op][(p->modrm >> 3) & 7] : *special(p, out);
-        row->flags |= flags;
-    }
-    if (row->kind == K_UNDEFINED || ((row->flags & O_NO64) && p->code == CODE_64))
+    if ((*row)->kind == K_GROUP)
+        *row = &opcode_groups[(*row)->op][modrm_reg(p)];
+    else if ((*row)->kind == K_SPECIAL)
+        *row = special(p, rep);
+    *flags |= (*row)->flags;
+    if ((*row)->kind == K_UNDEFINED || ((*flags & O_NO64) && p->code == CODE_64))
         return -EINVAL;
-    if (row->kind != K_INSN || ((row->flags & O_ONLY64) && p->code != CODE_64))
+    if ((*row)->kind != K_INSN || ((*flags & O_ONLY64) && p->code != CODE_64))
         return -ENOSYS;
-    if (row->flags & O_NATIVE)
+    if (*flags & O_NATIVE)
         p->modrm |= 0xc0;
     return 0;
 }
 
-static int parse(struct parse *p, struct insn *out)
+static __always_inline int parse(struct parse *p, struct insn *out)
 {
-    struct opcode row;
-    int status = find_row(p, out, &row);
+    const struct opcode *row;
+    unsigned flags, size;
 
-    if (status != 0)
-        return status;
-    out->op = row.op;
-    out->operand_size = operand_size(p, row.flags);
+    for (;;) {
+        p->opcode = *p->at++;
+        if (p->code == CODE_64 && (p->opcode & 0xf0) == 0x40) {
+            p->rex = p->opcode;
+            continue;
+        }
+        row = &opcode_map[p->opcode];
+        if (likely(row->kind != K_PREFIX))
+            break;
+        prefix(p, p->opcode, out);
+        p->rex = 0; /* it counts only just before the opcode */
+    }
+    flags = row->flags;
+    if (flags & O_MODRM)
+        p->modrm = *p->at++;
+    if (row->kind != K_INSN || (flags & (O_NO64 | O_ONLY64))) {
+        int status = follow(p, out->rep, &row, &flags);
+
+        if (status != 0)
+            return status;
+    }
+    size = operand_size(p, flags);
+    out->op = row->op;
+    out->operand_size = (uint8_t)size;
     out->address_size = address_size(p);
-    out->seg = p->seg != NO_SEG ? p->seg : SEG_DS;
-    if ((row.flags & O_MODRM) && modrm_mod(p) != 3)
+    if ((flags & O_MODRM) && modrm_mod(p) != 3)
         memory(p, out);
-    out->to = operand(p, out, row.to, out->operand_size);
-    out->from = operand(p, out, row.from, source_size(out, row.flags));
-    if (row.flags & O_IMM)
-        immediate(p, out, row.flags);
-    if (out->lock && !((row.flags & O_LOCK) && out->to.kind == OPERAND_MEM))
+    if (unlikely(p->seg != NO_SEG))
+        out->seg = p->seg;
+    operand(p, row->to, size, &out->to);
+    operand(p, row->from, source_size(size, flags), &out->from);
+    if (flags & (O_IMM | O_MOFFS))
+        constant(p, out, flags);
+    if (unlikely(out->lock) && !((flags & O_LOCK) && out->to.kind == OPERAND_MEM))
         return -EINVAL;
     return 0;
 }
@@ -325,10 +376,10 @@ int decode(const uint8_t *bytes, size_t size, enum code_size code, struct insn *
     int status;
 
     if (likely(size >= INSN_MAX))
-        memcpy(buffer, bytes, INSN_MAX);
+        __builtin_memcpy(buffer, bytes, INSN_MAX); /* the builtin has no call, as the size is known */
     else
         memcpy(buffer, bytes, size);
-    *out = (struct insn){ .base = -1, .index = -1, .scale = 1 };
+    *out = (struct insn){ .seg = SEG_DS, .base = -1, .index = -1, .scale = 1 };
     status = parse(&p, out);
     length = (size_t)(p.at - buffer);
     if (length > INSN_MAX && size >= INSN_MAX)

@@ -14,7 +14,7 @@ enum operand_source {
     X_IMM,   /* the immediate */
     X_ACC,   /* AL, AX, EAX, RAX */
     X_LOW,   /* the register in the opcode's low three bits */
-    X_MOFFS, /* memory at an offset that follows the opcode */
+    X_MOFFS, /* memory at the offset that follows the opcode */
     X_SI,    /* string: seg:rSI */
     X_DI,    /* string: ES:rDI */
     X_DX,    /* the port in DX */
@@ -47,6 +47,7 @@ enum opcode_kind {
 #define O_FROM32 0x1000u /* the source has at most four bytes */
 #define O_PORT   0x2000u /* port I/O: at most four bytes */
 #define O_NATIVE 0x4000u /* ModRM.mod is taken as 3, and the operands are as wide as the mode */
+#define O_MOFFS  0x8000u /* an offset as wide as addresses follows */
 #define O_IMM    (O_I8 | O_IZ | O_IV | O_IW)
 
 struct opcode {

@@ -9,22 +9,14 @@
  * between. */
 #define MODIFY_ATTEMPTS 64
 
-/* What every step needs. */
-struct step {
-    const struct insn *insn;
-    struct emu_cpu *cpu;
-    const struct emu_memory *memory;
-    struct emu_fault *fault;
-};
-
-static uint64_t reg_get(const struct step *s, struct operand operand)
+static uint64_t reg_get(const struct emu_step *s, struct operand operand)
 {
     if (operand.kind == OPERAND_REG_HIGH)
         return (s->cpu->gpr[operand.reg] >> 8) & 0xff;
     return s->cpu->gpr[operand.reg] & size_mask(operand.size);
 }
 
-static void reg_set(const struct step *s, struct operand operand, uint64_t value)
+static void reg_set(const struct emu_step *s, struct operand operand, uint64_t value)
 {
     if (operand.kind == OPERAND_REG_HIGH)
         s->cpu->gpr[operand.reg] = (s->cpu->gpr[operand.reg] & ~UINT64_C(0xff00)) | (value & 0xff) << 8;
@@ -32,26 +24,25 @@ static void reg_set(const struct step *s, struct operand operand, uint64_t value
         emu_set_gpr(s->cpu, operand.reg, operand.size, value);
 }
 
-static int load(const struct step *s, struct operand operand, uint64_t *value)
+static __always_inline int load(const struct emu_step *s, struct operand operand, uint64_t *value)
 {
     if (operand.kind == OPERAND_MEM)
-        return emu_read(s->cpu, s->memory, (enum seg)s->insn->seg, emu_effective(s->insn, s->cpu),
-                        operand.size, value, s->fault);
+        return emu_read(s, (enum seg)s->insn->seg, emu_effective(s->insn, s->cpu), operand.size, value);
     *value = operand.kind == OPERAND_IMM ? s->insn->immediate : reg_get(s, operand);
     return 0;
 }
 
-static int store(const struct step *s, struct operand operand, uint64_t value)
+/* A value for memory has no more than the operand's bytes. */
+static __always_inline int store(const struct emu_step *s, struct operand operand, uint64_t value)
 {
     if (operand.kind == OPERAND_MEM)
-        return emu_write(s->cpu, s->memory, (enum seg)s->insn->seg, emu_effective(s->insn, s->cpu),
-                         operand.size, value, s->fault);
+        return emu_write(s, (enum seg)s->insn->seg, emu_effective(s->insn, s->cpu), operand.size, value);
     reg_set(s, operand, value);
     return 0;
 }
 
 /* MOV, MOVZX, MOVSX. */
-static int move(const struct step *s)
+static int move(const struct emu_step *s)
 {
     uint64_t value;
     int status = load(s, s->insn->from, &value);
@@ -81,7 +72,7 @@ static bool is_bit_test(enum insn_op op)
 }
 
 /* The new value of the destination, and the new flags. */
-static uint64_t compute(const struct step *s, uint64_t old, uint64_t source, uint64_t *rflags)
+static uint64_t compute(const struct emu_step *s, uint64_t old, uint64_t source, uint64_t *rflags)
 {
     enum insn_op op = (enum insn_op)s->insn->op;
     unsigned size = s->insn->operand_size;
@@ -110,7 +101,7 @@ static uint64_t compute(const struct step *s, uint64_t old, uint64_t source, uin
 }
 
 /* What some operations do to a register besides the destination, with the destination's old value. */
-static void swap_out(const struct step *s, uint64_t old, uint64_t rflags)
+static void swap_out(const struct emu_step *s, uint64_t old, uint64_t rflags)
 {
     if (s->insn->op == OP_XCHG || s->insn->op == OP_XADD)
         reg_set(s, s->insn->from, old);
@@ -119,7 +110,7 @@ static void swap_out(const struct step *s, uint64_t old, uint64_t rflags)
 }
 
 /* The destination's address. A bit offset in a register reaches beyond the operand: AMD APM vol. 3, BT. */
-static uint64_t destination(const struct step *s)
+static uint64_t destination(const struct emu_step *s)
 {
     const struct insn *insn = s->insn;
     uint64_t offset = emu_effective(insn, s->cpu);
@@ -134,15 +125,14 @@ static uint64_t destination(const struct step *s)
 }
 
 /* An operation on a destination in memory. */
-static int modify_memory(const struct step *s, uint64_t source)
+static int modify_memory(const struct emu_step *s, uint64_t source)
 {
     const struct insn *insn = s->insn;
     bool writes = !only_reads((enum insn_op)insn->op);
     unsigned size = insn->operand_size;
     uint64_t old;
     gva_t at;
-    int status = emu_linear(s->cpu, s->memory, (enum seg)insn->seg, destination(s), size, writes, &at,
-                            s->fault);
+    int status = emu_linear(s, (enum seg)insn->seg, destination(s), size, writes, &at);
 
     if (status == 0)
         status = s->memory->read(s->memory->context, at, size, &old, s->fault);
@@ -166,7 +156,7 @@ static int modify_memory(const struct step *s, uint64_t source)
 }
 
 /* An operation that reads its destination: arithmetic, bit tests, exchanges. */
-static int modify(const struct step *s)
+static int modify(const struct emu_step *s)
 {
     const struct insn *insn = s->insn;
     uint64_t source = 0, old, value;
@@ -188,7 +178,7 @@ static int modify(const struct step *s)
 }
 
 /* Bytes of the stack pointer: RSP, ESP or SP. AMD APM vol. 3, PUSH; vol. 2, 4.7.3 (the B bit of SS). */
-static unsigned stack_size(const struct step *s)
+static unsigned stack_size(const struct emu_step *s)
 {
     struct emu_segment segment;
 
@@ -198,7 +188,7 @@ static unsigned stack_size(const struct step *s)
     return segment.big ? 4 : 2;
 }
 
-static int push(const struct step *s)
+static int push(const struct emu_step *s)
 {
     unsigned width = stack_size(s), size = s->insn->operand_size;
     uint64_t sp = (s->cpu->gpr[GPR_RSP] - size) & size_mask(width);
@@ -206,7 +196,7 @@ static int push(const struct step *s)
     int status = load(s, s->insn->from, &value);
 
     if (status == 0)
-        status = emu_write(s->cpu, s->memory, SEG_SS, sp, size, value, s->fault);
+        status = emu_write(s, SEG_SS, sp, size, value);
     if (status != 0)
         return status;
     emu_set_gpr(s->cpu, GPR_RSP, width, sp);
@@ -214,13 +204,13 @@ static int push(const struct step *s)
 }
 
 /* The destination's address, and POP RSP, see the stack pointer already moved. */
-static int pop(const struct step *s)
+static int pop(const struct emu_step *s)
 {
     unsigned width = stack_size(s), size = s->insn->operand_size;
     uint64_t before = s->cpu->gpr[GPR_RSP];
     uint64_t sp = before & size_mask(width);
     uint64_t value;
-    int status = emu_read(s->cpu, s->memory, SEG_SS, sp, size, &value, s->fault);
+    int status = emu_read(s, SEG_SS, sp, size, &value);
 
     if (status != 0)
         return status;
@@ -231,14 +221,14 @@ static int pop(const struct step *s)
     return status;
 }
 
-static int execute(const struct step *s)
+static int execute(const struct emu_step *s)
 {
     enum insn_op op = (enum insn_op)s->insn->op;
 
     if (likely(op <= OP_MOVSX))
         return move(s);
     if (op <= OP_SCAS)
-        return emu_string(s->insn, s->cpu, s->memory, s->fault);
+        return emu_string(s);
     if (op <= OP_NEG)
         return modify(s);
     if (op == OP_PUSH)
@@ -251,7 +241,7 @@ static int execute(const struct step *s)
 int emulate(const struct insn *insn, struct emu_cpu *cpu, const struct emu_memory *memory,
             struct emu_fault *fault)
 {
-    struct step s = { insn, cpu, memory, fault };
+    struct emu_step s = { insn, cpu, memory, fault };
     int status = execute(&s);
 
     if (status == EMU_AGAIN)

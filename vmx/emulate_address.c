@@ -1,30 +1,16 @@
 /* Effective and linear addresses. */
 #include "lib/errno.h"
 #include "vmx/emulate_address.h"
-#include "vmx/emulate_alu.h"
 
 #define VECTOR_SS 12
 #define VECTOR_GP 13
 
-uint64_t emu_effective(const struct insn *insn, const struct emu_cpu *cpu)
-{
-    uint64_t sum = (uint64_t)insn->displacement;
-
-    if (insn->base >= 0)
-        sum += cpu->gpr[insn->base];
-    if (insn->index >= 0)
-        sum += cpu->gpr[insn->index] * insn->scale;
-    if (insn->rip_relative)
-        sum += cpu->rip + insn->length;
-    return sum & size_mask(insn->address_size);
-}
-
 /* Real mode pushes no error codes. */
-static int segment_fault(const struct emu_cpu *cpu, enum seg seg, struct emu_fault *fault)
+static int segment_fault(const struct emu_step *s, enum seg seg)
 {
-    *fault = (struct emu_fault){
+    *s->fault = (struct emu_fault){
         .vector = seg == SEG_SS ? VECTOR_SS : VECTOR_GP,
-        .has_error = cpu->protected_mode,
+        .has_error = s->cpu->protected_mode,
     };
     return -EFAULT;
 }
@@ -51,67 +37,55 @@ static bool rights_allow(const struct emu_segment *segment, bool write)
     return write ? segment->writable && !segment->code : segment->readable || !segment->code;
 }
 
-static int linear_legacy(const struct emu_cpu *cpu, const struct emu_memory *memory, enum seg seg,
-                         uint64_t offset, unsigned size, bool write, gva_t *out, struct emu_fault *fault)
+static int linear_legacy(const struct emu_step *s, enum seg seg, uint64_t offset, unsigned size, bool write,
+                         gva_t *out)
 {
     struct emu_segment segment;
 
-    memory->segment(memory->context, seg, &segment);
-    if (cpu->protected_mode && !rights_allow(&segment, write))
-        return segment_fault(cpu, seg, fault);
+    s->memory->segment(s->memory->context, seg, &segment);
+    if (s->cpu->protected_mode && !rights_allow(&segment, write))
+        return segment_fault(s, seg);
     if (!in_limit(&segment, offset, size))
-        return segment_fault(cpu, seg, fault);
+        return segment_fault(s, seg);
     *out = gva((segment.base + offset) & UINT32_MAX);
     return 0;
 }
 
-int emu_linear(const struct emu_cpu *cpu, const struct emu_memory *memory, enum seg seg, uint64_t offset,
-               unsigned size, bool write, gva_t *out, struct emu_fault *fault)
+int emu_linear_checked(const struct emu_step *s, enum seg seg, uint64_t offset, unsigned size, bool write,
+                       gva_t *out)
 {
     uint64_t at = offset;
 
-    if (unlikely(cpu->code != CODE_64))
-        return linear_legacy(cpu, memory, seg, offset, size, write, out, fault);
-    if (unlikely(seg == SEG_FS || seg == SEG_GS)) {
+    if (s->cpu->code != CODE_64)
+        return linear_legacy(s, seg, offset, size, write, out);
+    if (seg == SEG_FS || seg == SEG_GS) {
         struct emu_segment segment;
 
-        memory->segment(memory->context, seg, &segment);
+        s->memory->segment(s->memory->context, seg, &segment);
         at += segment.base;
     }
-    if (unlikely(!canonical(at) || !canonical(at + size - 1)))
-        return segment_fault(cpu, seg, fault);
+    if (!canonical(at) || !canonical(at + size - 1))
+        return segment_fault(s, seg);
     *out = gva(at);
     return 0;
 }
 
-int emu_read(const struct emu_cpu *cpu, const struct emu_memory *memory, enum seg seg, uint64_t offset,
-             unsigned size, uint64_t *value, struct emu_fault *fault)
+int emu_read(const struct emu_step *s, enum seg seg, uint64_t offset, unsigned size, uint64_t *value)
 {
     gva_t at;
-    int status = emu_linear(cpu, memory, seg, offset, size, false, &at, fault);
+    int status = emu_linear(s, seg, offset, size, false, &at);
 
     if (status != 0)
         return status;
-    return memory->read(memory->context, at, size, value, fault);
+    return s->memory->read(s->memory->context, at, size, value, s->fault);
 }
 
-int emu_write(const struct emu_cpu *cpu, const struct emu_memory *memory, enum seg seg, uint64_t offset,
-              unsigned size, uint64_t value, struct emu_fault *fault)
+int emu_write(const struct emu_step *s, enum seg seg, uint64_t offset, unsigned size, uint64_t value)
 {
     gva_t at;
-    int status = emu_linear(cpu, memory, seg, offset, size, true, &at, fault);
+    int status = emu_linear(s, seg, offset, size, true, &at);
 
     if (status != 0)
         return status;
-    return memory->write(memory->context, at, size, value, fault);
-}
-
-void emu_set_gpr(struct emu_cpu *cpu, unsigned reg, unsigned size, uint64_t value)
-{
-    uint64_t mask = size_mask(size);
-
-    if (size >= 4)
-        cpu->gpr[reg] = value & mask;
-    else
-        cpu->gpr[reg] = (cpu->gpr[reg] & ~mask) | (value & mask);
+    return s->memory->write(s->memory->context, at, size, value, s->fault);
 }

@@ -1,109 +1,109 @@
 /* String instructions. */
-#include "lib/errno.h"
 #include "vmx/emulate_address.h"
 #include "vmx/emulate_alu.h"
 #include "vmx/emulate_string.h"
 
 /* Moves rSI or rDI to the next element. */
-static void advance(const struct insn *insn, struct emu_cpu *cpu, unsigned reg)
+static void advance(const struct emu_step *s, unsigned reg)
 {
-    uint64_t step = insn->operand_size;
+    uint64_t step = s->insn->operand_size;
 
-    if (cpu->rflags & RFLAGS_DF)
+    if (s->cpu->rflags & RFLAGS_DF)
         step = -step;
-    emu_set_gpr(cpu, reg, insn->address_size, cpu->gpr[reg] + step);
+    emu_set_gpr(s->cpu, reg, s->insn->address_size, s->cpu->gpr[reg] + step);
 }
 
-static int read_si(const struct insn *insn, const struct emu_cpu *cpu, const struct emu_memory *memory,
-                   uint64_t *value, struct emu_fault *fault)
+static uint64_t element(const struct emu_step *s, unsigned reg)
 {
-    uint64_t offset = cpu->gpr[GPR_RSI] & size_mask(insn->address_size);
-
-    return emu_read(cpu, memory, (enum seg)insn->seg, offset, insn->operand_size, value, fault);
+    return s->cpu->gpr[reg] & size_mask(s->insn->address_size);
 }
 
-static int read_di(const struct insn *insn, const struct emu_cpu *cpu, const struct emu_memory *memory,
-                   uint64_t *value, struct emu_fault *fault)
+static uint64_t counter(const struct emu_step *s)
 {
-    uint64_t offset = cpu->gpr[GPR_RDI] & size_mask(insn->address_size);
-
-    return emu_read(cpu, memory, SEG_ES, offset, insn->operand_size, value, fault);
+    return s->cpu->gpr[GPR_RCX] & size_mask(s->insn->address_size);
 }
 
-static int write_di(const struct insn *insn, const struct emu_cpu *cpu, const struct emu_memory *memory,
-                    uint64_t value, struct emu_fault *fault)
+static int read_si(const struct emu_step *s, uint64_t *value)
 {
-    uint64_t offset = cpu->gpr[GPR_RDI] & size_mask(insn->address_size);
-
-    return emu_write(cpu, memory, SEG_ES, offset, insn->operand_size, value & size_mask(insn->operand_size),
-                     fault);
+    return emu_read(s, (enum seg)s->insn->seg, element(s, GPR_RSI), s->insn->operand_size, value);
 }
 
-static int compare(const struct insn *insn, struct emu_cpu *cpu, const struct emu_memory *memory,
-                   struct emu_fault *fault)
+static int read_di(const struct emu_step *s, uint64_t *value)
 {
-    uint64_t a = cpu->gpr[GPR_RAX] & size_mask(insn->operand_size), b;
+    return emu_read(s, SEG_ES, element(s, GPR_RDI), s->insn->operand_size, value);
+}
+
+static int write_di(const struct emu_step *s, uint64_t value)
+{
+    unsigned size = s->insn->operand_size;
+
+    return emu_write(s, SEG_ES, element(s, GPR_RDI), size, value & size_mask(size));
+}
+
+static int compare(const struct emu_step *s)
+{
+    unsigned size = s->insn->operand_size;
+    uint64_t a = s->cpu->gpr[GPR_RAX] & size_mask(size), b;
     int status = 0;
 
-    if (insn->op == OP_CMPS)
-        status = read_si(insn, cpu, memory, &a, fault);
+    if (s->insn->op == OP_CMPS)
+        status = read_si(s, &a);
     if (status == 0)
-        status = read_di(insn, cpu, memory, &b, fault);
+        status = read_di(s, &b);
     if (status == 0)
-        alu_binary(OP_CMP, insn->operand_size, a, b, &cpu->rflags);
+        alu_binary(OP_CMP, size, a, b, &s->cpu->rflags);
     return status;
 }
 
 /* One element. Registers change only when it succeeds. */
-static int iterate(const struct insn *insn, struct emu_cpu *cpu, const struct emu_memory *memory,
-                   struct emu_fault *fault)
+static int iterate(const struct emu_step *s)
 {
-    uint64_t value = cpu->gpr[GPR_RAX];
+    uint64_t value = s->cpu->gpr[GPR_RAX];
+    enum insn_op op = (enum insn_op)s->insn->op;
     int status = 0;
 
-    if (insn->op == OP_CMPS || insn->op == OP_SCAS)
-        status = compare(insn, cpu, memory, fault);
-    if (insn->op == OP_MOVS || insn->op == OP_LODS)
-        status = read_si(insn, cpu, memory, &value, fault);
-    if (status == 0 && (insn->op == OP_MOVS || insn->op == OP_STOS))
-        status = write_di(insn, cpu, memory, value, fault);
+    if (op == OP_CMPS || op == OP_SCAS)
+        status = compare(s);
+    if (op == OP_MOVS || op == OP_LODS)
+        status = read_si(s, &value);
+    if (status == 0 && (op == OP_MOVS || op == OP_STOS))
+        status = write_di(s, value);
     if (status != 0)
         return status;
-    if (insn->op == OP_LODS)
-        emu_set_gpr(cpu, GPR_RAX, insn->operand_size, value);
-    if (insn->op != OP_STOS && insn->op != OP_SCAS)
-        advance(insn, cpu, GPR_RSI);
-    if (insn->op != OP_LODS)
-        advance(insn, cpu, GPR_RDI);
+    if (op == OP_LODS)
+        emu_set_gpr(s->cpu, GPR_RAX, s->insn->operand_size, value);
+    if (op != OP_STOS && op != OP_SCAS)
+        advance(s, GPR_RSI);
+    if (op != OP_LODS)
+        advance(s, GPR_RDI);
     return 0;
 }
 
 /* REPE goes on while ZF is set, REPNE while it is clear; the others do not look at it. */
-static bool goes_on(const struct insn *insn, const struct emu_cpu *cpu)
+static bool goes_on(const struct emu_step *s)
 {
-    if (insn->op != OP_CMPS && insn->op != OP_SCAS)
+    if (s->insn->op != OP_CMPS && s->insn->op != OP_SCAS)
         return true;
-    return !(cpu->rflags & RFLAGS_ZF) == insn->repne;
+    return !(s->cpu->rflags & RFLAGS_ZF) == s->insn->repne;
 }
 
-int emu_string(const struct insn *insn, struct emu_cpu *cpu, const struct emu_memory *memory,
-               struct emu_fault *fault)
+int emu_string(const struct emu_step *s)
 {
-    uint64_t mask = size_mask(insn->address_size);
+    struct emu_cpu *cpu = s->cpu;
 
-    if (!insn->rep && !insn->repne)
-        return iterate(insn, cpu, memory, fault);
+    if (!s->insn->rep && !s->insn->repne)
+        return iterate(s);
     for (unsigned i = 0; i < EMU_REP_MAX; i++) {
         int status;
 
-        if ((cpu->gpr[GPR_RCX] & mask) == 0)
+        if (counter(s) == 0)
             return 0;
-        status = iterate(insn, cpu, memory, fault);
+        status = iterate(s);
         if (status != 0)
             return status;
-        emu_set_gpr(cpu, GPR_RCX, insn->address_size, cpu->gpr[GPR_RCX] - 1);
-        if (!goes_on(insn, cpu))
+        emu_set_gpr(cpu, GPR_RCX, s->insn->address_size, cpu->gpr[GPR_RCX] - 1);
+        if (!goes_on(s))
             return 0;
     }
-    return (cpu->gpr[GPR_RCX] & mask) == 0 ? 0 : EMU_AGAIN;
+    return counter(s) == 0 ? 0 : EMU_AGAIN;
 }
