@@ -12,25 +12,18 @@ uint64_t gmem_size(const struct gmem *mem)
     return total;
 }
 
-/* True if [at, at + size) touches the hole. No sum here can wrap in a way that hides an overlap: size <=
- * GMEM_CHUNK. */
-static bool in_hole(const struct gmem *mem, gpa_t at, size_t size)
-{
-    return at.raw + size - 1 - mem->hole_base.raw < mem->hole_size + size - 1;
-}
-
-uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size)
+uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size)
 {
     uint64_t in_chunk = at.raw % GMEM_CHUNK;
 
-    if (unlikely(size > GMEM_CHUNK - in_chunk) || unlikely(in_hole(mem, at, size)))
+    if (size > GMEM_CHUNK - in_chunk || gmem_in_hole(mem, at, size))
         return NULL;
     for (unsigned i = 0; i < mem->count; i++) {
         const struct gmem_slot *slot = &mem->slot[i];
         uint64_t offset = at.raw - slot->base.raw;
 
         /* Slots are whole chunks, so a range inside one chunk that starts in the slot ends in it. */
-        if (likely(offset < slot->size))
+        if (offset < slot->size)
             return slot->chunk[offset / GMEM_CHUNK] + in_chunk;
     }
     return NULL;

@@ -30,9 +30,29 @@ uint64_t gmem_size(const struct gmem *mem);
  * Callers on any CPU; slots do not change while the VM runs. The memory may change under the caller's eyes:
  * read each value once.
  */
-uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size);
+static inline uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size);
 
 /* Copy across chunks. -EFAULT, with nothing copied, if any byte is not RAM. */
 int gmem_read(const struct gmem *mem, gpa_t at, void *to, size_t size) __must_check;
 int gmem_write(const struct gmem *mem, gpa_t at, const void *from, size_t size) __must_check;
 int gmem_fill(const struct gmem *mem, gpa_t at, uint8_t byte, uint64_t size) __must_check;
+
+/* gmem_ptr() wherever the range is. */
+uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size);
+
+/* True if [at, at + size) touches the hole; size is at most GMEM_CHUNK, so that no sum wraps around an
+ * overlap. */
+static inline bool gmem_in_hole(const struct gmem *mem, gpa_t at, size_t size)
+{
+    return at.raw + size - 1 - mem->hole_base.raw < mem->hole_size + size - 1;
+}
+
+static inline uint8_t *gmem_ptr(const struct gmem *mem, gpa_t at, size_t size)
+{
+    const struct gmem_slot *slot = &mem->slot[0];
+    uint64_t offset = at.raw - slot->base.raw, in_chunk = at.raw % GMEM_CHUNK;
+
+    if (unlikely(offset >= slot->size || size > GMEM_CHUNK - in_chunk || gmem_in_hole(mem, at, size)))
+        return gmem_find(mem, at, size);
+    return slot->chunk[offset / GMEM_CHUNK] + in_chunk;
+}

@@ -42,9 +42,6 @@
 #define WALK_ATTEMPTS 16
 
 struct level {
-    uint8_t shift; /* the lowest linear address bit of the index */
-    uint8_t index_bits;
-    bool rights;         /* has R/W, U/S and A: the entries of a PAE PDPT have not */
     uint64_t table_rsvd; /* bits that must be zero in an entry that points to a table */
     uint64_t page_rsvd;  /* ... in one that maps a page; PAGE_NONE where none can be mapped */
 };
@@ -54,6 +51,7 @@ struct level {
 struct format {
     unsigned levels;
     unsigned entry_bytes;
+    unsigned index_bits;
     uint64_t root;              /* the bits of CR3 that hold the root's address */
     struct level level[LEVELS]; /* from the root down; the last one maps 4 KiB pages */
 };
@@ -65,44 +63,38 @@ struct format {
 static const struct format two_level = {
     .levels = 2,
     .entry_bytes = 4,
+    .index_bits = 10,
     .root = BITS(31, 12),
-    .level = { { 22, 10, true, 0, BIT(21) }, { 12, 10, true, 0, 0 } },
-};
-static const struct format pae = {
-    .levels = 3,
-    .entry_bytes = 8,
-    .root = BITS(31, 5),
-    .level = { { 30, 2, false, BITS(63, 52) | BITS(8, 5) | BITS(2, 1), PAGE_NONE },
-               { 21, 9, true, BITS(62, 52), BITS(62, 52) | BITS(20, 13) },
-               { 12, 9, true, 0, BITS(62, 52) } },
+    .level = { { 0, BIT(21) }, { 0, 0 } },
 };
 static const struct format four_level = {
     .levels = 4,
     .entry_bytes = 8,
+    .index_bits = 9,
     .root = ADDRESS,
-    .level = { { 39, 9, true, 0, PAGE_NONE },
-               { 30, 9, true, 0, BITS(29, 13) },
-               { 21, 9, true, 0, BITS(20, 13) },
-               { 12, 9, true, 0, 0 } },
+    .level = { { 0, PAGE_NONE }, { 0, BITS(29, 13) }, { 0, BITS(20, 13) }, { 0, 0 } },
 };
 
+/* Below the PDPT, whose four entries have neither rights nor an accessed bit: pdpte() finds the root. */
+static const struct format pae = {
+    .levels = 2,
+    .entry_bytes = 8,
+    .index_bits = 9,
+    .level = { { BITS(62, 52), BITS(62, 52) | BITS(20, 13) }, { 0, BITS(62, 52) } },
+};
+#define PDPTE_RSVD (BITS(63, 52) | BITS(8, 5) | BITS(2, 1))
+#define PAE_ROOT   BITS(31, 5)
+
 struct walk {
-    uint8_t *slot[LEVELS]; /* the entries used, from the root down; NULL: the CPU holds it (PDPTE) */
+    uint8_t *slot[LEVELS]; /* the entries used, from the root down */
     uint64_t entry[LEVELS];
     unsigned depth;    /* how many */
-    uint64_t all, any; /* AND and OR of the entries that carry rights */
+    uint64_t all, any; /* their AND and OR */
     gpa_t target;
 };
 
-static const struct format *format_of(const struct gva_mode *mode)
-{
-    if (mode->efer & EFER_LMA)
-        return &four_level;
-    return mode->cr4 & CR4_PAE ? &pae : &two_level;
-}
-
 /* The guest's other CPUs may be writing it: one load. Entries are aligned, as tables and chunks are. */
-static uint64_t entry_load(const uint8_t *slot, unsigned bytes)
+static __always_inline uint64_t entry_load(const uint8_t *slot, unsigned bytes)
 {
     if (bytes == 8)
         return __atomic_load_n((const uint64_t *)(const void *)slot, __ATOMIC_ACQUIRE);
@@ -122,7 +114,8 @@ static bool entry_replace(uint8_t *slot, unsigned bytes, uint64_t old, uint64_t 
 }
 
 /* The guest physical address in an entry that maps a page of 2^shift bytes. */
-static gpa_t page_address(const struct format *format, unsigned shift, uint64_t entry, gva_t address)
+static __always_inline gpa_t page_address(const struct format *format, unsigned shift, uint64_t entry,
+                                          gva_t address)
 {
     uint64_t offset = BIT(shift) - 1;
     uint64_t page = entry & ADDRESS & ~offset;
@@ -133,31 +126,31 @@ static gpa_t page_address(const struct format *format, unsigned shift, uint64_t 
     return gpa(page | (address.raw & offset));
 }
 
-/* Follows the entries. -EFAULT with the error code's P and RSV bits if one is not present or is malformed. */
-static int gather(const struct gmem *mem, const struct gva_mode *mode, gva_t address, struct walk *walk,
-                  uint32_t *error_code)
+/*
+ * Follows the entries from `table` down. 0, or -EFAULT with the error code's P and RSV bits if one is not
+ * present or is malformed. Compiled once for each format.
+ */
+static __always_inline int follow(const struct gmem *mem, const struct gva_mode *mode,
+                                  const struct format *format, gpa_t table, gva_t address, struct walk *walk,
+                                  uint32_t *error_code)
 {
-    const struct format *format = format_of(mode);
     bool pages = format != &two_level || (mode->cr4 & CR4_PSE); /* the PS bit counts */
     uint64_t rsvd_nx = format != &two_level && !(mode->efer & EFER_NXE) ? PTE_NX : 0;
-    gpa_t table = gpa(mode->cr3 & format->root);
+    unsigned shift = PAGE_SHIFT + format->levels * format->index_bits;
 
     walk->all = ~UINT64_C(0);
     walk->any = 0;
     for (unsigned i = 0; i < format->levels; i++) {
         const struct level *level = &format->level[i];
-        uint64_t index = (address.raw >> level->shift) & (BIT(level->index_bits) - 1);
-        uint64_t entry;
+        uint64_t index, entry = 0;
+        uint8_t *slot;
         bool page;
 
-        if (!level->rights && mode->use_pdpte) {
-            walk->slot[i] = NULL;
-            entry = mode->pdpte[index];
-        } else {
-            walk->slot[i] = gmem_ptr(mem, gpa(table.raw + index * format->entry_bytes), format->entry_bytes);
-            entry = walk->slot[i] ? entry_load(walk->slot[i], format->entry_bytes) : 0;
-        }
-        walk->entry[i] = entry;
+        shift -= format->index_bits;
+        index = (address.raw >> shift) & (BIT(format->index_bits) - 1);
+        slot = gmem_ptr(mem, gpa(table.raw + index * format->entry_bytes), format->entry_bytes);
+        if (likely(slot))
+            entry = entry_load(slot, format->entry_bytes);
         *error_code = 0;
         if (!(entry & PTE_P))
             return -EFAULT;
@@ -165,18 +158,58 @@ static int gather(const struct gmem *mem, const struct gva_mode *mode, gva_t add
         *error_code = PF_P | PF_RSVD;
         if (entry & ((page ? level->page_rsvd : level->table_rsvd) | rsvd_nx))
             return -EFAULT;
-        if (level->rights) {
-            walk->all &= entry;
-            walk->any |= entry;
-        }
+        walk->slot[i] = slot;
+        walk->entry[i] = entry;
+        walk->all &= entry;
+        walk->any |= entry;
         if (page) {
             walk->depth = i + 1;
-            walk->target = page_address(format, level->shift, entry, address);
+            walk->target = page_address(format, shift, entry, address);
             return 0;
         }
         table = gpa(entry & ADDRESS);
     }
     return -EFAULT; /* not reached: the last level is always a page */
+}
+
+/* PAE's top level, as follow(). Intel SDM vol. 3, 4.4.1; AMD APM vol. 2, 5.2.3, and 15.25.10 for faults at
+ * use. */
+static int pdpte(const struct gmem *mem, const struct gva_mode *mode, gva_t address, gpa_t *table,
+                 uint32_t *error_code)
+{
+    uint64_t index = (address.raw >> 30) & 3, entry = 0;
+
+    if (mode->use_pdpte) {
+        entry = mode->pdpte[index];
+    } else {
+        uint8_t *slot = gmem_ptr(mem, gpa((mode->cr3 & PAE_ROOT) + index * 8), 8);
+
+        if (slot)
+            entry = entry_load(slot, 8);
+    }
+    *error_code = 0;
+    if (!(entry & PTE_P))
+        return -EFAULT;
+    *error_code = PF_P | PF_RSVD;
+    if (entry & PDPTE_RSVD)
+        return -EFAULT;
+    *table = gpa(entry & ADDRESS);
+    return 0;
+}
+
+/* Finds the entries and the page for `address`, whatever the access. As follow(). */
+static int gather(const struct gmem *mem, const struct gva_mode *mode, gva_t address, struct walk *walk,
+                  uint32_t *error_code)
+{
+    gpa_t table;
+
+    if (mode->efer & EFER_LMA)
+        return follow(mem, mode, &four_level, gpa(mode->cr3 & four_level.root), address, walk, error_code);
+    if (!(mode->cr4 & CR4_PAE))
+        return follow(mem, mode, &two_level, gpa(mode->cr3 & two_level.root), address, walk, error_code);
+    if (pdpte(mem, mode, address, &table, error_code) != 0)
+        return -EFAULT;
+    return follow(mem, mode, &pae, table, address, walk, error_code);
 }
 
 /* AMD APM vol. 2, 5.6; Intel SDM vol. 3, 4.6.1. */
@@ -201,18 +234,18 @@ static bool allowed(const struct gva_mode *mode, const struct walk *walk, unsign
  * gather(). */
 static bool mark(const struct gva_mode *mode, const struct walk *walk, unsigned access)
 {
-    const struct format *format = format_of(mode);
+    unsigned entry_bytes = mode->efer & EFER_LMA || mode->cr4 & CR4_PAE ? 8 : 4;
+    unsigned last = walk->depth - 1;
+    uint64_t last_bits = access & GVA_WRITE ? PTE_A | PTE_D : PTE_A;
 
-    for (unsigned i = 0; i < walk->depth; i++) {
-        uint64_t bits = PTE_A;
+    if (likely((walk->all & PTE_A) && (walk->entry[last] & last_bits) == last_bits))
+        return true;
+    for (unsigned i = 0; i <= last; i++) {
+        uint64_t bits = i == last ? last_bits : PTE_A;
 
-        if (!format->level[i].rights)
-            continue;
-        if ((access & GVA_WRITE) && i + 1 == walk->depth)
-            bits |= PTE_D;
         if ((walk->entry[i] & bits) == bits)
             continue;
-        if (!entry_replace(walk->slot[i], format->entry_bytes, walk->entry[i], walk->entry[i] | bits))
+        if (!entry_replace(walk->slot[i], entry_bytes, walk->entry[i], walk->entry[i] | bits))
             return false;
     }
     return true;
