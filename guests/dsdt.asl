@@ -1,6 +1,6 @@
 /*
- * The guest's DSDT: exactly the devices that Plinth gives a VM, which for a driver that asks ACPI is all there is.
- * ACPI specification 6.4, chapters 6 and 19. Addresses are those of guests/boot.h and of the models in devices/.
+ * The guest's DSDT: exactly the devices that Plinth gives a VM. ACPI specification 6.4, chapters 6 and 19.
+ * Addresses are those of vmx/guestmap.h and of the models in devices/.
  */
 DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
 {
@@ -10,7 +10,8 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
     Scope (\_SB)
     {
         /*
-         * One PCI bus behind ports 0xcf8-0xcff. There is no _PRT: no function has an interrupt pin, all interrupts are messages.
+         * One PCI bus behind ports 0xcf8-0xcff. There is no _PRT: no function has an interrupt pin, all
+         * interrupts are messages.
          */
         Device (PCI0)
         {
@@ -21,8 +22,10 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
             {
                 WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0, 0, 0, 0, 1)
                 IO (Decode16, 0x0CF8, 0x0CF8, 1, 8)
-                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0x0000, 0x0CF7, 0, 0x0CF8)
-                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, 0x0D00, 0xFFFF, 0, 0xF300)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                        0, 0x0000, 0x0CF7, 0, 0x0CF8)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                        0, 0x0D00, 0xFFFF, 0, 0xF300)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                              0, 0xC0000000, 0xFEBFFFFF, 0, 0x3EC00000)
             })
