@@ -1,6 +1,6 @@
 /*
- * Small objects of the hypervisor itself, zeroed, aligned to 16 bytes. Never used on an exit path. Any CPU may call.
- * Compiles on the host.
+ * Small objects of the hypervisor itself, zeroed, aligned to 16 bytes. Never used on an exit path. Any CPU
+ * may call. Compiles on the host.
  */
 #pragma once
 

@@ -117,8 +117,8 @@ static void enables_keep_the_bits_that_exist(void **state)
     outw(&board, PM1_EN, 0xffff);
     assert_int_equal(inw(&board, PM1_EN), 0x0521);
     outb(&board, PM1_EN, 0);
-    assert_int_equal(inw(&board, PM1_EN), 0x0100);
-    assert_int_equal(inl(&board, PM1_STS), 0x01000000);
+    assert_int_equal(inw(&board, PM1_EN), 0x0500);
+    assert_int_equal(inl(&board, PM1_STS), 0x05000000);
 }
 
 static void sleep_type_5_turns_off(void **state)
