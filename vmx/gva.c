@@ -128,7 +128,7 @@ static __always_inline gpa_t page_address(const struct format *format, unsigned 
 
 /*
  * Follows the entries from `table` down. 0, or -EFAULT with the error code's P and RSV bits if one is not
- * present or is malformed. Compiled once for each format.
+ * present or is malformed. Compiled and unrolled for each format: shifts and masks become constants.
  */
 static __always_inline int follow(const struct gmem *mem, const struct gva_mode *mode,
                                   const struct format *format, gpa_t table, gva_t address, struct walk *walk,
@@ -140,6 +140,7 @@ static __always_inline int follow(const struct gmem *mem, const struct gva_mode 
 
     walk->all = ~UINT64_C(0);
     walk->any = 0;
+#pragma GCC unroll 4
     for (unsigned i = 0; i < format->levels; i++) {
         const struct level *level = &format->level[i];
         uint64_t index, entry = 0;
