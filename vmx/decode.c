@@ -370,15 +370,20 @@ static __always_inline int parse(struct parse *p, struct insn *out)
 
 int decode(const uint8_t *bytes, size_t size, enum code_size code, struct insn *out)
 {
-    uint8_t buffer[BUFFER] = { 0 };
+    uint8_t buffer[BUFFER];
     struct parse p = { .at = buffer, .code = code, .seg = NO_SEG };
     size_t length;
     int status;
 
-    if (likely(size >= INSN_MAX))
-        __builtin_memcpy(buffer, bytes, INSN_MAX); /* the builtin has no call, as the size is known */
-    else
+    /* The builtins with constant sizes become a few moves. */
+    __builtin_memset(buffer + BUFFER / 2, 0, BUFFER / 2);
+    if (likely(size >= INSN_MAX)) {
+        __builtin_memcpy(buffer, bytes, INSN_MAX);
+        buffer[INSN_MAX] = 0;
+    } else {
+        __builtin_memset(buffer, 0, BUFFER / 2);
         memcpy(buffer, bytes, size);
+    }
     *out = (struct insn){ .seg = SEG_DS, .base = -1, .index = -1, .scale = 1 };
     status = parse(&p, out);
     length = (size_t)(p.at - buffer);

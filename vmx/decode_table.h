@@ -56,7 +56,7 @@ struct opcode {
     uint8_t to;   /* enum operand_source */
     uint8_t from; /* enum operand_source */
     uint16_t flags;
-};
+} __aligned(8);
 
 enum opcode_group {
     GROUP_1,  /* ADD .. CMP with an immediate */

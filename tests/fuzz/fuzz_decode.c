@@ -8,6 +8,7 @@
 #include <string.h>
 #include "lib/errno.h"
 #include "vmx/decode.h"
+#include "vmx/decode_cache.h"
 #include "vmx/emulate.h"
 
 #define MEMORY 4096u
@@ -128,6 +129,13 @@ static void check_insn(const struct insn *insn, size_t size)
     CHECK(!(insn->rep && insn->repne));
 }
 
+static bool same(const struct insn *a, const struct insn *b)
+{
+    size_t bytes = offsetof(struct insn, rip_relative) + sizeof(a->rip_relative); /* no padding up to there */
+
+    return memcmp(a, b, bytes) == 0 && a->displacement == b->displacement && a->immediate == b->immediate;
+}
+
 static void execute(const struct insn *insn, struct world *w, bool protected_mode)
 {
     const struct emu_memory memory = { get_segment, read_memory, write_memory, exchange, w };
@@ -164,6 +172,8 @@ static void execute(const struct insn *insn, struct world *w, bool protected_mod
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct world w;
+    static struct decode_cache cache;
+    const struct insn *cached;
     enum code_size code;
     struct insn insn, again;
     int status;
@@ -175,14 +185,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         .code = code,
                         .mapped = data[0] & 0x40 };
     status = decode(data + 2, size - 2, code, &insn);
+    CHECK(decode_cached(&cache, data + 2, size - 2, code, &cached) == status);
     if (status != 0) {
         CHECK(status == -EAGAIN || status == -EINVAL || status == -ENOSYS);
         CHECK(status != -EAGAIN || size - 2 < INSN_MAX);
         return 0;
     }
     check_insn(&insn, size - 2);
+    CHECK(same(cached, &insn));
     /* What follows the instruction does not matter, and every byte of it does. */
-    CHECK(decode(data + 2, insn.length, code, &again) == 0 && memcmp(&insn, &again, sizeof(insn)) == 0);
+    CHECK(decode(data + 2, insn.length, code, &again) == 0 && same(&insn, &again));
     CHECK(decode(data + 2, insn.length - 1u, code, &again) == -EAGAIN);
     for (unsigned i = 0; i < MEMORY; i += 8) {
         uint64_t word = next(&w);

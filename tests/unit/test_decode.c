@@ -9,6 +9,7 @@
 #include <string.h>
 #include "lib/errno.h"
 #include "vmx/decode.h"
+#include "vmx/decode_cache.h"
 
 static size_t parse_hex(const char *text, uint8_t *out)
 {
@@ -409,6 +410,53 @@ static void test_too_long(void **state)
     assert_int_equal(decode(bytes, 16, CODE_64, &insn), -EINVAL);
 }
 
+static void expect_cached(struct decode_cache *cache, const char *hex, size_t size, enum code_size code)
+{
+    uint8_t bytes[32] = { 0 };
+    const struct insn *cached;
+    struct insn insn;
+    int status;
+
+    parse_hex(hex, bytes);
+    status = decode(bytes, size, code, &insn);
+    assert_int_equal(decode_cached(cache, bytes, size, code, &cached), status);
+    if (status == 0) {
+        assert_memory_equal(cached, &insn,
+                            offsetof(struct insn, rip_relative) + 1); /* no padding up to there */
+        assert_int_equal(cached->displacement, insn.displacement);
+        assert_int_equal(cached->immediate, insn.immediate);
+    }
+}
+
+/* Whatever was decoded before, the answer is that of decode(). */
+static void test_cache(void **state)
+{
+    static struct decode_cache cache;
+    const struct insn *first, *second;
+    uint8_t bytes[INSN_MAX] = { 0x89, 0x43, 0x10 };
+
+    (void)state;
+    for (unsigned round = 0; round < 3; round++) {
+        for (size_t i = 0; i < sizeof(encodings) / sizeof(encodings[0]); i++) {
+            expect_cached(&cache, encodings[i].bytes, 32, encodings[i].code);
+            expect_cached(&cache, encodings[i].bytes, 32, encodings[i].code);
+            expect_cached(&cache, encodings[i].bytes, 32, (encodings[i].code + 1) % 3);
+            expect_cached(&cache, encodings[i].bytes, 2, encodings[i].code);
+        }
+    }
+    assert_int_equal(decode_cached(&cache, bytes, sizeof(bytes), CODE_64, &first), 0);
+    bytes[INSN_MAX - 1] = 1; /* the last byte counts too */
+    assert_int_equal(decode_cached(&cache, bytes, sizeof(bytes), CODE_64, &second), 0);
+    assert_ptr_equal(first, second);
+    /* A hit does not decode: what the entry holds comes back. */
+    ((struct insn *)(uintptr_t)second)->op = OP_OTHER;
+    assert_int_equal(decode_cached(&cache, bytes, sizeof(bytes), CODE_64, &second), 0);
+    assert_int_equal(second->op, OP_OTHER);
+    bytes[INSN_MAX - 1] = 0;
+    assert_int_equal(decode_cached(&cache, bytes, sizeof(bytes), CODE_64, &second), 0);
+    assert_int_equal(second->op, OP_MOV);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -423,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_encodings), cmocka_unit_test(test_lock),
         cmocka_unit_test(test_undefined), cmocka_unit_test(test_not_supported),
         cmocka_unit_test(test_too_long),  cmocka_unit_test(test_names),
+        cmocka_unit_test(test_cache),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
