@@ -6,7 +6,8 @@
 #define LSR_TEMT   0x40
 #define DEBUG_EXIT 0xf4
 #define PM1A_CNT   0x604 /* also where QEMU's firmware puts it */
-#define SLP_S5     (5u << 10 | 1u << 13)
+#define SLP_EN     (1u << 13)
+#define SLP_TYP_S5 (5u << 10) /* as Plinth's DSDT says; in QEMU's own it is 0 */
 
 static unsigned passed, failed;
 static bool excused; /* the next check does not count */
@@ -164,7 +165,8 @@ void note(const char *what, uint64_t value)
 
 void power_off(void)
 {
-    outw(PM1A_CNT, SLP_S5);
+    outw(PM1A_CNT, SLP_TYP_S5 | SLP_EN);
+    outw(PM1A_CNT, SLP_EN);
     for (;;)
         __asm__ volatile("cli; hlt");
 }
