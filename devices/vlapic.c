@@ -98,7 +98,9 @@ void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)
 {
     lapic->state.tpr = tpr;
     vlapic_update_ppr(lapic);
-    look_again(lapic); /* also without a request: the CPU holds a copy of the priority */
+    lapic->up->priority(lapic->vcpu, vlapic_cr8(lapic));
+    if (lapic->irr_any)
+        look_again(lapic);
 }
 
 void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8)

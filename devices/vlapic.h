@@ -31,6 +31,7 @@ enum vlapic_lvt {
 /* Calls up to the vCPU, which only note what is to be done: the vCPU may be running on another CPU. */
 struct vlapic_up {
     void (*interrupt)(void *vcpu); /* something may have become deliverable: look again before entry */
+    void (*priority)(void *vcpu, uint8_t cr8); /* its own register write changed the task priority */
     void (*nmi)(void *vcpu);
     void (*init)(void *vcpu); /* the vCPU's CPU then calls vlapic_init_signal() */
     void (*startup)(void *vcpu, uint8_t vector);

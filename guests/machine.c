@@ -67,8 +67,19 @@ static void lapic_startup(void *context, uint8_t vector)
     vcpu_post(vcpu, PEND_STARTUP);
 }
 
+/* The CPU holds a copy of the task priority, for CR8. */
+static void lapic_priority(void *context, uint8_t cr8)
+{
+    struct vcpu *vcpu = context;
+
+    if (vcpu->cr8 == cr8)
+        return;
+    vcpu->cr8 = cr8;
+    vmx_ops->set_cr8(vcpu, cr8);
+}
+
 static const struct vlapic_up lapic_up = {
-    .interrupt = lapic_interrupt, .nmi = lapic_nmi, .init = lapic_init_ipi, .startup = lapic_startup
+    .interrupt = lapic_interrupt, .priority = lapic_priority, .nmi = lapic_nmi, .init = lapic_init_ipi, .startup = lapic_startup
 };
 
 /* One address, another local APIC for each vCPU: the one that is running here. */
@@ -87,79 +98,65 @@ static void lapic_page_write(void *machine, uint32_t offset, unsigned size, uint
     vlapic_write(lapic_here(machine), offset, size, value);
 }
 
-/* What one vCPU's intc functions get. */
-static struct machine *machine_of(const struct vcpu *vcpu)
-{
-    return container_of(vcpu->vm, struct machine, vm);
-}
+/* --- What a vCPU asks: the context is its local APIC ---------------------------------------------------------- */
 
-static bool has_extint(const struct vcpu *vcpu)
+static bool has_extint(const struct vlapic *lapic)
 {
-    const struct machine *machine = machine_of(vcpu);
+    const struct vcpu *vcpu = lapic->vcpu;
 
-    return vcpu->index == 0 && vpic_pending(&machine->pic) && vlapic_takes_extint(&machine->lapic[0]);
-}
-
-static inline struct vlapic *lapic_of(const struct vcpu *vcpu)
-{
-    return &machine_of(vcpu)->lapic[vcpu->index];
+    return vcpu->index == 0 && vpic_pending(&container_of(vcpu->vm, struct machine, vm)->pic) && vlapic_takes_extint(lapic);
 }
 
 #define EXTINT 256 /* pending() for the 8259: the vector comes with accept() */
 
 static int intc_pending(void *context)
 {
-    int vector = vlapic_pending(lapic_of(context));
+    int vector = vlapic_pending(context);
 
     return likely(vector >= 0) || !has_extint(context) ? vector : EXTINT;
 }
 
 static int intc_accept(void *context)
 {
-    struct vlapic *lapic = lapic_of(context);
+    struct vlapic *lapic = context;
+    const struct vcpu *vcpu = lapic->vcpu;
     int vector = vlapic_pending(lapic);
 
     if (vector >= 0)
         vlapic_accept(lapic, (uint8_t)vector);
-    else if (has_extint(context))
-        vector = vpic_acknowledge(&machine_of(context)->pic);
+    else if (has_extint(lapic))
+        vector = vpic_acknowledge(&container_of(vcpu->vm, struct machine, vm)->pic);
     return vector;
 }
 
 static int intc_held(void *context)
 {
-    return vlapic_held(lapic_of(context));
-}
-
-static uint8_t intc_cr8(void *context)
-{
-    return vlapic_cr8(lapic_of(context));
+    return vlapic_held(context);
 }
 
 static void intc_set_cr8(void *context, uint8_t cr8)
 {
-    vlapic_set_cr8(lapic_of(context), cr8);
+    vlapic_set_cr8(context, cr8);
 }
 
 static int intc_msr_read(void *context, uint32_t msr, uint64_t *value)
 {
-    return vlapic_msr_read(lapic_of(context), msr, value);
+    return vlapic_msr_read(context, msr, value);
 }
 
 static int intc_msr_write(void *context, uint32_t msr, uint64_t value)
 {
-    return vlapic_msr_write(lapic_of(context), msr, value);
+    return vlapic_msr_write(context, msr, value);
 }
 
 static void intc_reset(void *context)
 {
-    vlapic_init_signal(lapic_of(context));
+    vlapic_init_signal(context);
 }
 
 static const struct vcpu_intc intc = {
     .pending = intc_pending,
     .accept = intc_accept,
-    .cr8 = intc_cr8,
     .set_cr8 = intc_set_cr8,
     .held = intc_held,
     .msr_read = intc_msr_read,
@@ -280,7 +277,7 @@ static int create_vcpus(struct machine *m)
             return err;
         }
         vcpu->intc = &intc;
-        vcpu->intc_context = vcpu;
+        vcpu->intc_context = &m->lapic[i];
         m->vm.vcpu[i] = vcpu;
         vlapic_init(&m->lapic[i], &m->apics, i, &lapic_up, vcpu, &m->vm.clock, &this_cpu()->timers);
     }

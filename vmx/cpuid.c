@@ -15,7 +15,6 @@
 #define F1C_TSC_DEADLINE BIT(24)
 #define F1C_AES        BIT(25)
 #define F1C_XSAVE      BIT(26)
-#define F1C_OSXSAVE    BIT(27)
 #define F1C_AVX        BIT(28)
 #define F1C_F16C       BIT(29)
 #define F1C_RDRAND     BIT(30)
@@ -199,15 +198,11 @@ static void fix_topology(const struct cpuid_table *table, uint32_t subleaf, stru
     }
 }
 
-void cpuid_fix(const struct cpuid_table *table, const struct cpuid_row *row, uint32_t subleaf, uint64_t cr4, uint64_t xcr0,
+void cpuid_fix(const struct cpuid_table *table, const struct cpuid_row *row, uint32_t subleaf, uint64_t xcr0,
                struct cpuid_regs *out)
 {
     *out = row->regs;
     switch (row->fixup) {
-    case CPUID_FEATURES:
-        if (cr4 & BIT(18)) /* CR4.OSXSAVE */
-            out->ecx |= (uint32_t)F1C_OSXSAVE;
-        break;
     case CPUID_SUBLEAF0:
         if (subleaf)
             *out = (struct cpuid_regs){ 0 };

@@ -64,6 +64,12 @@ static inline const struct cpuid_row *cpuid_find(const struct cpuid_table *table
     return &cpuid_zero;
 }
 
-/* Finishes a row that is not CPUID_PLAIN. cr4 and xcr0 are the vCPU's. */
-void cpuid_fix(const struct cpuid_table *table, const struct cpuid_row *row, uint32_t subleaf, uint64_t cr4, uint64_t xcr0,
+/* Leaf 1 ECX.OSXSAVE (bit 27) mirrors CR4.OSXSAVE (bit 18). */
+static inline uint32_t cpuid_osxsave(uint64_t cr4)
+{
+    return (uint32_t)(cr4 & BIT(18)) << 9;
+}
+
+/* Finishes a row that depends on the subleaf or on XCR0. */
+void cpuid_fix(const struct cpuid_table *table, const struct cpuid_row *row, uint32_t subleaf, uint64_t xcr0,
                struct cpuid_regs *out);

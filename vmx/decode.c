@@ -88,7 +88,7 @@ static void prefix(struct parse *p, uint8_t byte, struct insn *out)
     }
 }
 
-/* ModRM addressing with 16-bit addresses. AMD APM vol. 3, table 1-10 ff. */
+/* ModRM addressing with 16-bit addresses. AMD APM vol. 3, 1.4 and appendix A.3. */
 static void memory16(struct parse *p, struct insn *out)
 {
     static const int8_t base[8] = { GPR_RBX, GPR_RBX, GPR_RBP, GPR_RBP, GPR_RSI, GPR_RDI, GPR_RBP, GPR_RBX };
@@ -105,7 +105,7 @@ static void memory16(struct parse *p, struct insn *out)
     }
 }
 
-/* ModRM and SIB addressing with 32- and 64-bit addresses. AMD APM vol. 3, 1.4 and table A-35 ff. */
+/* ModRM and SIB addressing with 32- and 64-bit addresses. AMD APM vol. 3, 1.4 and appendix A.3. */
 static void memory32(struct parse *p, struct insn *out)
 {
     unsigned mod = modrm_mod(p), base = p->modrm & 7;
@@ -271,7 +271,7 @@ static void constant(struct parse *p, struct insn *out, unsigned flags)
     out->immediate = unsigned_part(take(p, encoded), size);
 }
 
-/* The rows that depend on more than the opcode and ModRM.reg. AMD APM vol. 3, table A-7. */
+/* The rows that depend on more than the opcode and ModRM.reg. AMD APM vol. 3, appendix A.1. */
 static const struct opcode *special(const struct parse *p, bool rep)
 {
     static const struct opcode other = { K_INSN, OP_OTHER, X_NONE, X_NONE, 0 };

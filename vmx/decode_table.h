@@ -1,6 +1,6 @@
 /*
  * The opcode maps as data: what decode.c must know about each opcode to find its operands and its length.
- * Source: AMD APM vol. 3, appendix A.1 (one-byte map, 0F map, ModRM groups) and A.2.
+ * Source: AMD APM vol. 3, appendix A.1 (one-byte map, 0F map, ModRM groups).
  */
 #pragma once
 

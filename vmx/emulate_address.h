@@ -1,7 +1,7 @@
 /*
  * Where an instruction's memory operand is: effective addresses, segmentation, canonical form.
- * Source: AMD APM vol. 1, 2.2 (effective addresses); vol. 2, 4.8 and 4.12 (segment checks), 5.3.1 (canonical
- * form).
+ * Source: AMD APM vol. 1, 2.2 (effective addresses); vol. 2, 4.12 and 4.13 (limit and type checks), 5.3.1
+ * (canonical form).
  */
 #pragma once
 

@@ -2,7 +2,7 @@
  * Arithmetic of the emulator: results and RFLAGS of one operation, on values only. `size` is 1, 2, 4 or 8
  * bytes; operands and results are zero-extended to 64 bits. Flags that the manual calls undefined: AF is
  * cleared by AND, OR, XOR and TEST; bit tests leave all but CF alone. That is what current CPUs do.
- * Source: AMD APM vol. 3, chapter 3 (each instruction's "rFLAGS Affected"), appendix F.
+ * Source: AMD APM vol. 3, chapter 3 (each instruction's "rFLAGS Affected").
  */
 #pragma once
 

@@ -84,14 +84,9 @@ static void inject_interrupt(struct vcpu *vcpu)
 void event_deliver(struct vcpu *vcpu)
 {
     const struct vcpu_intc *intc = vcpu->intc;
-    uint8_t cr8 = intc->cr8(vcpu->intc_context);
     bool injected = true;
 
     __atomic_and_fetch(&vcpu->pending, ~PEND_EVENT, __ATOMIC_RELAXED);
-    if (cr8 != vcpu->cr8) {
-        vcpu->cr8 = cr8;
-        vmx_ops->set_cr8(vcpu, cr8);
-    }
     if (vcpu->event.valid) {
         vcpu->event.valid = false;
         vmx_ops->inject(vcpu, &vcpu->event);

@@ -10,32 +10,27 @@ static void exit_interrupt(struct vcpu *vcpu)
         vcpu->pending |= PEND_LEAVE;
 }
 
-static __cold void cpuid_slow(struct vcpu *vcpu, const struct cpuid_row *row)
+static inline void set_cpuid(struct vcpu *vcpu, const struct cpuid_regs *regs)
 {
-    struct vcpu_system s;
-    struct cpuid_regs r;
-
-    vmx_ops->get_system(vcpu, &s);
-    cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], s.cr4, xstate_xcr0(), &r);
-    vcpu->gpr[GPR_RAX] = r.eax;
-    vcpu->gpr[GPR_RBX] = r.ebx;
-    vcpu->gpr[GPR_RCX] = r.ecx;
-    vcpu->gpr[GPR_RDX] = r.edx;
-    vcpu_advance(vcpu);
+    vcpu->gpr[GPR_RAX] = regs->eax;
+    vcpu->gpr[GPR_RBX] = regs->ebx;
+    vcpu->gpr[GPR_RCX] = regs->ecx;
+    vcpu->gpr[GPR_RDX] = regs->edx;
 }
 
 static void exit_cpuid(struct vcpu *vcpu)
 {
     const struct cpuid_row *row = cpuid_find(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX]);
+    struct cpuid_regs fixed;
 
-    if (unlikely(row->fixup != CPUID_PLAIN)) {
-        cpuid_slow(vcpu, row);
-        return;
+    if (unlikely(row->fixup > CPUID_FEATURES)) {
+        cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], xstate_xcr0(), &fixed);
+        set_cpuid(vcpu, &fixed);
+    } else {
+        set_cpuid(vcpu, &row->regs);
+        if (row->fixup == CPUID_FEATURES)
+            vcpu->gpr[GPR_RCX] |= cpuid_osxsave(vmx_ops->cr4(vcpu));
     }
-    vcpu->gpr[GPR_RAX] = row->regs.eax;
-    vcpu->gpr[GPR_RBX] = row->regs.ebx;
-    vcpu->gpr[GPR_RCX] = row->regs.ecx;
-    vcpu->gpr[GPR_RDX] = row->regs.edx;
     vcpu_advance(vcpu);
 }
 
@@ -143,7 +138,7 @@ static void exit_unknown(struct vcpu *vcpu)
            (unsigned long long)vcpu->exit.raw.info2);
 }
 
-static void (*const handlers[EXIT_REASONS])(struct vcpu *) = {
+void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_INTERRUPT] = exit_interrupt, [EXIT_CPUID] = exit_cpuid,         [EXIT_MSR_READ] = exit_msr_read,
     [EXIT_MSR_WRITE] = exit_msr_write, [EXIT_IO] = exit_io,               [EXIT_MEMORY] = exit_memory,
     [EXIT_HLT] = exit_hlt,             [EXIT_HYPERCALL] = exit_hypercall, [EXIT_WINDOW] = exit_window,
@@ -151,9 +146,3 @@ static void (*const handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_SKIP] = exit_skip,           [EXIT_UNDEFINED] = exit_undefined, [EXIT_PROTECTED] = exit_protected,
     [EXIT_SHUTDOWN] = exit_shutdown,   [EXIT_INVALID] = exit_invalid,     [EXIT_UNKNOWN] = exit_unknown,
 };
-
-void exit_handle(struct vcpu *vcpu)
-{
-    vcpu->vm->exits[vcpu->exit.reason]++;
-    handlers[vcpu->exit.reason](vcpu);
-}

@@ -40,8 +40,7 @@ int gmem_fill(const struct gmem *mem, gpa_t at, uint8_t byte, uint64_t size) __m
 /* gmem_ptr() wherever the range is. */
 uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size);
 
-/* True if [at, at + size) touches the hole; size is at most GMEM_CHUNK, so that no sum wraps around an
- * overlap. */
+/* True if [at, at + size) touches the hole. size <= GMEM_CHUNK: no sum wraps around an overlap. */
 static inline bool gmem_in_hole(const struct gmem *mem, gpa_t at, size_t size)
 {
     return at.raw + size - 1 - mem->hole_base.raw < mem->hole_size + size - 1;

@@ -173,8 +173,11 @@ static __always_inline int follow(const struct gmem *mem, const struct gva_mode 
     return -EFAULT; /* not reached: the last level is always a page */
 }
 
-/* PAE's top level, as follow(). Intel SDM vol. 3, 4.4.1; AMD APM vol. 2, 5.2.3, and 15.25.10 for faults at
- * use. */
+/*
+ * PAE's top level, as follow(). Intel SDM vol. 3, 4.4.1; AMD APM vol. 2, 5.2.3. Reserved bits fault at the
+ * load of CR3 on Intel, whose entries come in mode->pdpte, and at their use under AMD's nested paging
+ * (15.25).
+ */
 static int pdpte(const struct gmem *mem, const struct gva_mode *mode, gva_t address, gpa_t *table,
                  uint32_t *error_code)
 {

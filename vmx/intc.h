@@ -8,8 +8,7 @@ struct vcpu_intc {
     int (*pending)(void *context);
     /* The vCPU takes what pending() told; returns the vector to deliver (an 8259's INTA cycle gives it late), -1 if it is gone. */
     int (*accept)(void *context);
-    /* CR8: the task priority, 0 to 15. */
-    uint8_t (*cr8)(void *context);
+    /* The guest wrote CR8: the task priority, 0 to 15. */
     void (*set_cr8)(void *context, uint8_t cr8);
     /* The highest vector that waits and that only the task priority holds back; -1: none. */
     int (*held)(void *context);

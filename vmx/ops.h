@@ -124,7 +124,10 @@ struct vmx_ops {
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
-    /* Runs the guest until the next exit; vcpu->exit says why. */
+    /*
+     * Runs the guest, and hands each exit (vcpu->exit says why it came) to exit_handle(), while vcpu_goes_on(). The loop is here
+     * so that the hypervisor's own registers are saved once for many exits.
+     */
     void (*enter)(struct vcpu *vcpu);
 
     /* Lets the CPU take what interrupts wait, while a vCPU is loaded. */
@@ -139,6 +142,7 @@ struct vmx_ops {
     void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);
     void (*paging)(const struct vcpu *vcpu, struct gva_mode *out);
     void (*segment)(const struct vcpu *vcpu, enum seg seg, struct emu_segment *out);
+    uint64_t (*cr4)(const struct vcpu *vcpu);
     enum code_size (*code_size)(const struct vcpu *vcpu);
     void (*set_cr2)(struct vcpu *vcpu, uint64_t cr2);
     void (*set_dr6)(struct vcpu *vcpu, uint64_t set); /* ORs bits in */

@@ -142,7 +142,6 @@ static bool run(struct sched_task *task)
         if (unlikely(cpu->timers.next != cpu->timer_programmed))
             lapic_timer_program(cpu->timers.next);
         vmx_ops->enter(vcpu);
-        exit_handle(vcpu);
     }
     return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
 }

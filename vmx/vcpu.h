@@ -4,6 +4,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "arch/x86_64/percpu.h"
 #include "kernel/sched.h"
 #include "vmx/cpuid.h"
 #include "vmx/intc.h"
@@ -117,13 +118,31 @@ static inline void vcpu_advance(struct vcpu *vcpu)
         vcpu_single_step(vcpu);
 }
 
+/* For the back end's loop: no event waits and the hardware timer is right, so the guest can be entered again at once. */
+static inline bool vcpu_goes_on(const struct vcpu *vcpu)
+{
+    const struct cpu *cpu = this_cpu();
+
+    return !__atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE) && cpu->timers.next == cpu->timer_programmed;
+}
+
 /* event.c: injects what is due; called with PEND_EVENT or PEND_NMI set, clears what it dealt with. */
 void event_deliver(struct vcpu *vcpu);
 void event_iret(struct vcpu *vcpu);
 bool event_step_done(struct vcpu *vcpu);
 
-/* exit.c: deals with vcpu->exit. */
-void exit_handle(struct vcpu *vcpu);
+/* exit.c: one handler for each reason. */
+extern void (*const exit_handlers[EXIT_REASONS])(struct vcpu *);
+
+/* Deals with vcpu->exit. For the back end's loop. */
+static inline void exit_handle(struct vcpu *vcpu)
+{
+    unsigned reason = vcpu->exit.reason;
+
+    vcpu->vm->exits[reason]++;
+    exit_handlers[reason](vcpu);
+}
+
 void exit_io(struct vcpu *vcpu);
 void exit_memory(struct vcpu *vcpu);
 

@@ -67,7 +67,7 @@ static void decode_exception(struct vcpu *vcpu, const struct vmcb *vmcb)
         panic("machine check while vm %s ran: the hardware reported an error that it could not correct", vcpu->vm->name);
 }
 
-static void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
+static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
 
@@ -160,7 +160,7 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
 }
 
 /* An event was being delivered when the exit came: it has to be delivered again (15.7.2). */
-static void keep_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
+static __cold void keep_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     uint64_t info = vmcb->exitintinfo;
 
@@ -178,30 +178,52 @@ static void keep_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
     vcpu->pending |= PEND_EVENT;
 }
 
-void svm_enter(struct vcpu *vcpu)
+/* What VMRUN takes from the VMCB itself, not from a register. */
+static inline void write_registers(const struct vcpu *vcpu, struct vmcb *vmcb)
 {
-    const struct svm_vcpu *svm = vcpu->backend;
-    struct vmcb *vmcb = svm->vmcb;
-
     vmcb->rip = vcpu->rip;
     vmcb->rsp = vcpu->gpr[GPR_RSP];
     vmcb->rax = vcpu->gpr[GPR_RAX];
     vmcb->rflags = vcpu->rflags;
     vmcb->interrupt_shadow = vcpu->shadow;
-    svm_run(vcpu, svm->vmcb_pa);
+}
+
+static inline void read_registers(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
     vcpu->rip = vmcb->rip;
     vcpu->gpr[GPR_RSP] = vmcb->rsp;
     vcpu->gpr[GPR_RAX] = vmcb->rax;
     vcpu->rflags = vmcb->rflags;
     vcpu->shadow = vmcb->interrupt_shadow & 1;
+}
+
+/* The guest lowered or raised CR8 without an exit. */
+static __cold void cr8_changed(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    vcpu->cr8 = vmcb->vintr & VINTR_TPR_MASK;
+    vcpu->intc->set_cr8(vcpu->intc_context, vcpu->cr8);
+}
+
+bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
+{
+    read_registers(vcpu, vmcb);
     vmcb->clean = CLEAN_ALL;
     vmcb->eventinj = 0;
     vmcb->tlb_control = TLB_CONTROL_NOTHING;
     if (unlikely(vmcb->exitintinfo & EVENT_V))
         keep_interrupted_event(vcpu, vmcb);
-    if (unlikely((vmcb->vintr & 0xf) != vcpu->cr8)) {
-        vcpu->cr8 = vmcb->vintr & 0xf;
-        vcpu->intc->set_cr8(vcpu->intc_context, vcpu->cr8);
-    }
+    if (unlikely((vmcb->vintr & VINTR_TPR_MASK) != vcpu->cr8))
+        cr8_changed(vcpu, vmcb);
     decode_exit(vcpu, vmcb);
+    exit_handle(vcpu);
+    write_registers(vcpu, vmcb);
+    return vcpu_goes_on(vcpu);
+}
+
+void svm_enter(struct vcpu *vcpu)
+{
+    const struct svm_vcpu *svm = vcpu->backend;
+
+    write_registers(vcpu, svm->vmcb);
+    svm_run(vcpu, svm->vmcb, svm->vmcb_pa);
 }

@@ -5,8 +5,11 @@ bits 64
 default rel
 section .text
 
-; void svm_run(struct vcpu *vcpu, hpa_t vmcb)
-; VMRUN switches RAX, RSP, RIP and RFLAGS with the VMCB; all other general registers are ours to switch.
+extern svm_exit
+
+; void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa)
+; The loop is here so that the hypervisor's own registers are saved once for many exits. RAX, RSP, RIP and RFLAGS are switched by
+; VMRUN itself, with the VMCB.
 global svm_run
 svm_run:
     push rbp
@@ -15,8 +18,11 @@ svm_run:
     push r13
     push r14
     push r15
+    push rdx
+    push rsi
     push rdi
-    mov rax, rsi
+.enter:
+    mov rax, [rsp + 16]
     mov rcx, [rdi + VCPU_RCX]
     mov rdx, [rdi + VCPU_RDX]
     mov rbx, [rdi + VCPU_RBX]
@@ -48,7 +54,14 @@ svm_run:
     mov [rax + VCPU_R13], r13
     mov [rax + VCPU_R14], r14
     mov [rax + VCPU_R15], r15
-    pop rdi
+    mov rdi, rax
+    mov rsi, [rsp + 8]
+    lea rbp, [rsp + 64]                 ; the chain of frames, for a crash report: here lies our caller's RBP
+    call svm_exit
+    mov rdi, [rsp]
+    test al, al
+    jnz .enter
+    add rsp, 24
     pop r15
     pop r14
     pop r13

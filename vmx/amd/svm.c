@@ -348,6 +348,11 @@ static void svm_segment(const struct vcpu *vcpu, enum seg seg, struct emu_segmen
         out->base = rdmsr(seg == SEG_FS ? 0xc0000100 : 0xc0000101);
 }
 
+static uint64_t svm_cr4(const struct vcpu *vcpu)
+{
+    return vmcb_of(vcpu)->cr4;
+}
+
 static enum code_size svm_code_size(const struct vcpu *vcpu)
 {
     const struct vmcb *vmcb = vmcb_of(vcpu);
@@ -428,6 +433,7 @@ const struct vmx_ops vmx_ops_amd = {
     .set_system = svm_set_system,
     .paging = svm_paging,
     .segment = svm_segment,
+    .cr4 = svm_cr4,
     .code_size = svm_code_size,
     .set_cr2 = svm_set_cr2,
     .set_dr6 = svm_set_dr6,

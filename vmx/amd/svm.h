@@ -40,15 +40,21 @@ static inline struct vmcb *vmcb_of(const struct vcpu *vcpu)
     return ((const struct svm_vcpu *)vcpu->backend)->vmcb;
 }
 
-/* run.asm: VMRUN with the guest's general registers; GIF is clear and RFLAGS.IF set, before and after. */
-void svm_run(struct vcpu *vcpu, hpa_t vmcb);
+/*
+ * run.asm: runs the guest with its general registers, and svm_exit() after each exit, for as long as that returns true. GIF is clear
+ * and RFLAGS.IF set, before and after.
+ */
+void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa);
+
+/* exit.c: deals with one exit; true: enter the guest again at once. */
+bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb);
 
 /* run.asm: the state that VMRUN does not switch, and the window in which physical interrupts are taken. */
 void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb);
 void svm_unload(hpa_t host_vmcb, hpa_t guest_vmcb);
 void svm_window(hpa_t host_vmcb, hpa_t guest_vmcb);
 
-/* exit.c: one run, and what it ended with as a neutral exit. */
+/* exit.c: struct vmx_ops.enter */
 void svm_enter(struct vcpu *vcpu);
 
 /* npt.c */
