@@ -106,8 +106,7 @@ static void write_redirection(struct vioapic *ioapic, unsigned pin, unsigned shi
     uint64_t bits = RTE_BITS & (uint64_t)UINT32_MAX << shift;
 
     *entry = (*entry & ~bits) | ((uint64_t)value << shift & bits);
-    /* Software for parts without an EOI register ends an interrupt by making the pin edge-triggered for a
-     * moment. */
+    /* Without an EOI register, software ends an interrupt by making the pin edge-triggered for a moment. */
     if (!is_level(*entry))
         *entry &= ~IOAPIC_RTE_REMOTE_IRR;
     look_at_level(ioapic, pin);

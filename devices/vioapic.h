@@ -39,8 +39,7 @@ void vioapic_write(void *ioapic, uint32_t offset, unsigned size, uint64_t value)
 /* irq_line's set(): a pin, 0 to 23, is asserted or released. */
 void vioapic_set(void *ioapic, unsigned pin, bool level);
 
-/* A local APIC ended a level-triggered interrupt: pins of that vector that are still asserted send it again.
- */
+/* A local APIC ended a level-triggered interrupt: asserted pins of that vector send it again. */
 void vioapic_eoi(void *ioapic, uint8_t vector);
 
 void vioapic_save(const struct vioapic *ioapic, struct vioapic_state *out);

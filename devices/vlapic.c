@@ -1,12 +1,10 @@
-/* The virtual local APIC: requests, priorities, pins, end of interrupt, and its life. Registers:
- * vlapic_regs.c. */
+/* The virtual local APIC: requests, priorities, pins, whole states. Its registers: vlapic_regs.c. */
 #include "devices/vlapic.h"
 #include "lib/errno.h"
 
 #define FIRST_VECTOR 16 /* vectors 0 to 15 are illegal, SDM 11.5.2 */
 
-/* --- Requests and priorities
- * --------------------------------------------------------------------------------- */
+/* --- Requests and priorities --- */
 
 static void look_again(struct vlapic *lapic)
 {
@@ -108,8 +106,7 @@ void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8)
     vlapic_set_tpr(lapic, (uint32_t)(cr8 & 0xf) << 4);
 }
 
-/* --- LINT pins
- * ------------------------------------------------------------------------------------------------ */
+/* --- LINT pins --- */
 
 bool vlapic_takes_extint(const struct vlapic *lapic)
 {
@@ -184,9 +181,6 @@ void vlapic_lint_review(struct vlapic *lapic, unsigned n)
         look_again(lapic);
 }
 
-/* --- End of interrupt
- * ----------------------------------------------------------------------------------------- */
-
 void vlapic_end_level(struct vlapic *lapic, uint8_t vector)
 {
     for (unsigned n = 0; n < 2; n++) {
@@ -202,11 +196,9 @@ void vlapic_end_level(struct vlapic *lapic, uint8_t vector)
         look_again(lapic);
 }
 
-/* --- Whole states
- * --------------------------------------------------------------------------------------------- */
+/* --- Whole states --- */
 
-/* Power-on values of the registers (SDM 11.4.7.1); base and the levels of the LINT pins are not among them.
- */
+/* SDM 11.4.7.1. */
 void vlapic_reset_registers(struct vlapic *lapic)
 {
     struct vlapic_state *state = &lapic->state;

@@ -131,16 +131,14 @@ static inline uint8_t vlapic_cr8(const struct vlapic *lapic)
 
 void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8);
 
-/* Input pin LINT0 or LINT1 is asserted or released; the polarity of the LVT entry is not looked at. Any CPU.
- */
+/* Input pin LINT0 or LINT1 is asserted or released; the LVT entry's polarity does not matter. Any CPU. */
 void vlapic_lint(struct vlapic *lapic, unsigned n, bool level);
 
 void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out);
 int vlapic_check(const struct vlapic_state *state) __must_check;
 void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state);
 
-/* --- Between the files of the local APIC
- * -------------------------------------------------------------------- */
+/* --- Between the files of the local APIC --- */
 
 static inline bool vlapic_enabled(const struct vlapic *lapic)
 {
@@ -180,6 +178,5 @@ void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr);
 /* Power-on values; IA32_APIC_BASE and the levels of the LINT pins are not among them. */
 void vlapic_reset_registers(struct vlapic *lapic);
 
-/* The LVT entry of LINT pin n was written, or its level-triggered interrupt ended: a level may have to be
- * seen again. */
+/* The LVT entry of pin n was written, or its level-triggered interrupt ended: looks at the pin again. */
 void vlapic_lint_review(struct vlapic *lapic, unsigned n);

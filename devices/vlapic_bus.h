@@ -25,8 +25,7 @@ struct apic_message {
 struct vlapic_bus {
     struct vlapic *lapic[VLAPIC_BUS_MAX]; /* by id; written by vlapic_init() */
     unsigned count;                       /* highest id + 1 */
-    /* A level-triggered interrupt was ended. Called on the CPU of the vCPU that ended it; NULL: nobody
-     * listens. */
+    /* A vCPU ended a level-triggered interrupt; called on its CPU. NULL: nobody listens. */
     void (*eoi)(void *ioapic, uint8_t vector);
     void *ioapic;
 };

@@ -1,5 +1,4 @@
-/* The registers of the virtual local APIC as the guest sees them: the page of xAPIC mode and the MSRs of
- * x2APIC mode. */
+/* The registers of the virtual local APIC: the page of xAPIC mode and the MSRs of x2APIC mode. */
 #include "devices/vlapic.h"
 #include "lib/errno.h"
 
@@ -21,8 +20,7 @@ static const uint32_t lvt_bits[VLAPIC_LVT_COUNT] = {
     [VLAPIC_ERROR] = APIC_LVT_VECTOR | APIC_LVT_MASKED,
 };
 
-/* --- End of interrupt
- * ----------------------------------------------------------------------------------------- */
+/* --- End of interrupt --- */
 
 static __always_inline void end_of_interrupt(struct vlapic *lapic)
 {
@@ -40,8 +38,7 @@ static __always_inline void end_of_interrupt(struct vlapic *lapic)
         lapic->up->interrupt(lapic->vcpu);
 }
 
-/* --- Registers that both modes have
- * --------------------------------------------------------------------------- */
+/* --- Registers that both modes have --- */
 
 static uint32_t read_priority(const struct vlapic *lapic)
 {
@@ -158,8 +155,7 @@ static void write_svr(struct vlapic *lapic, uint32_t value)
             write_lvt(lapic, index, lapic->state.lvt[index]);
 }
 
-/* A writable register, by its offset in the page; bits that it does not have are ignored. False: there is
- * none. */
+/* A writable register, by its offset in the page; bits that it lacks are ignored. False: there is none. */
 static bool write_register(struct vlapic *lapic, uint32_t reg, uint32_t value)
 {
     switch (reg) {
@@ -189,8 +185,7 @@ static bool write_register(struct vlapic *lapic, uint32_t reg, uint32_t value)
     }
 }
 
-/* --- xAPIC: the page
- * ------------------------------------------------------------------------------------------ */
+/* --- xAPIC: the page --- */
 
 static bool page_is_there(const struct vlapic *lapic, uint32_t offset, unsigned size)
 {
@@ -256,8 +251,7 @@ void vlapic_write(void *device, uint32_t offset, unsigned size, uint64_t value)
     }
 }
 
-/* --- x2APIC: the MSRs
- * ----------------------------------------------------------------------------------------- */
+/* --- x2APIC: the MSRs --- */
 
 /* What WRMSR may set in a register without #GP, read-only bits included (SDM 11.12.1.3). */
 static uint32_t x2apic_bits(uint32_t reg)
@@ -288,8 +282,7 @@ static int write_x2apic_icr(struct vlapic *lapic, uint64_t value)
 {
     uint32_t low = (uint32_t)value;
 
-    /* The delivery status bit does not exist in this mode, yet CPUs let software write it as it was read in
-     * the other. */
+    /* This mode has no delivery status, yet CPUs let software write the bit. */
     if (low & ~(ICR_LOW_BITS | APIC_ICR_PENDING))
         return -EINVAL;
     lapic->state.icr = value & ~(uint64_t)APIC_ICR_PENDING;
@@ -308,8 +301,7 @@ static int write_self_ipi(struct vlapic *lapic, uint64_t value)
     return 0;
 }
 
-/* The changes of mode of SDM figure 11-27. Another address of the page is refused, too: it cannot be moved.
- */
+/* The changes of mode of SDM figure 11-27. Another address is refused, too: the page cannot be moved. */
 static int write_base(struct vlapic *lapic, uint64_t value)
 {
     uint64_t old = lapic->state.base;
@@ -384,8 +376,7 @@ int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
     return write_other_msr(lapic, msr, value);
 }
 
-/* --- Saved states
- * --------------------------------------------------------------------------------------------- */
+/* --- Saved states --- */
 
 static int check_base(uint64_t base)
 {

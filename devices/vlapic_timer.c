@@ -37,8 +37,7 @@ static void catch_up(struct vlapic *lapic)
 
         if (now < state->timer_deadline)
             return;
-        /* Periods that nobody saw are skipped, and the next deadline stays on the grid of the first: no
-         * drift. */
+        /* Missed periods are skipped, and the next deadline stays on the grid of the first: no drift. */
         if (mode(lapic) == APIC_LVT_TIMER_PERIODIC) {
             uint64_t period = period_ns(lapic);
 
@@ -87,8 +86,7 @@ uint32_t vlapic_timer_current(struct vlapic *lapic)
     if (!state->timer_deadline)
         return 0;
     left = state->timer_deadline - min_u64(vclock_ns(lapic->timer.clock), state->timer_deadline);
-    /* Rounded up: the count is 0 only when it has expired. A stretched period shows the full count for
-     * longer. */
+    /* Rounded up: 0 only when it has expired. A stretched period shows the full count for longer. */
     return (uint32_t)min_u64((left + BIT(shift) - 1) >> shift, state->initial_count);
 }
 

@@ -22,16 +22,14 @@
 /* Inputs that are always edge-triggered: timer, keyboard, cascade; RTC, coprocessor (PIIX4, 4.2.5). */
 static const uint8_t elcr_bits[2] = { 0xf8, 0xde };
 
-/* --- One chip
- * ------------------------------------------------------------------------------------------------- */
+/* --- One chip --- */
 
 static unsigned requests(const struct vpic_chip_state *chip)
 {
-    return (unsigned)(chip->latched & ~chip->elcr) | (chip->lines & chip->elcr);
+    return chip->latched | ((unsigned)chip->lines & chip->elcr);
 }
 
-/* The input of highest priority in a set: the first one after the one with the lowest. -1 if the set is
- * empty. */
+/* The input of highest priority in a set: the first after the one with the lowest; -1 if it is empty. */
 static int first(const struct vpic_chip_state *chip, unsigned set)
 {
     for (unsigned i = 1; i <= 8; i++) {
@@ -49,8 +47,7 @@ static unsigned rank(const struct vpic_chip_state *chip, int input)
     return input < 0 ? 8 : ((unsigned)input - chip->lowest - 1) & 7;
 }
 
-/* --- The pair
- * ------------------------------------------------------------------------------------------------- */
+/* --- The pair --- */
 
 static bool asks(const struct vpic *pic, unsigned which);
 
@@ -147,8 +144,7 @@ int vpic_acknowledge(struct vpic *pic)
     return (int)vector;
 }
 
-/* --- Commands
- * ------------------------------------------------------------------------------------------------- */
+/* --- Commands --- */
 
 /* Initialization Command Word 1: a new sequence begins; an edge must come again to be seen. */
 static void write_icw1(struct vpic_chip_state *chip, uint8_t value)
@@ -314,8 +310,7 @@ void vpic_elcr_write(void *device, uint32_t offset, unsigned size, uint64_t valu
     update(pic);
 }
 
-/* --- Whole states
- * --------------------------------------------------------------------------------------------- */
+/* --- Whole states --- */
 
 void vpic_init(struct vpic *pic, const struct irq_line *intr)
 {

@@ -6,8 +6,7 @@
 
 #include "lib/types.h"
 
-/* --- MSRs (SDM vol. 4, table 2-2)
- * --------------------------------------------------------------------------- */
+/* --- MSRs (SDM vol. 4, table 2-2) --- */
 #define MSR_APIC_BASE    0x01b
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_X2APIC_FIRST 0x800
@@ -21,8 +20,7 @@
 #define APIC_BASE_ADDRESS UINT64_C(0x000ffffffffff000)
 #define APIC_BASE_DEFAULT UINT64_C(0xfee00000)
 
-/* --- Local APIC registers: offset in the page (SDM table 11-1)
- * ------------------------------------------------ */
+/* --- Local APIC registers: offset in the page (SDM table 11-1) --- */
 #define APIC_ID            0x020
 #define APIC_VERSION       0x030
 #define APIC_TPR           0x080
@@ -81,8 +79,7 @@
 #define APIC_ESR_RECEIVE_VECTOR   0x40u
 #define APIC_ESR_REGISTER         0x80u
 
-/* Delivery mode: three bits of the ICR, of an LVT entry, of a redirection entry, of MSI data
- * (SDM 11.6.1, 11.5.1) */
+/* Delivery mode: 3 bits of ICR, LVT entry, redirection entry, MSI data (SDM 11.6.1, 11.5.1) */
 #define APIC_MODE_FIXED    0u
 #define APIC_MODE_LOWEST   1u
 #define APIC_MODE_SMI      2u
@@ -131,8 +128,7 @@ static inline unsigned apic_divide_shift(uint32_t divide)
     return (((divide & 3) | (divide >> 1 & 4)) + 1) & 7;
 }
 
-/* --- I/O APIC (82093AA)
- * --------------------------------------------------------------------------------------- */
+/* --- I/O APIC (82093AA) --- */
 #define IOAPIC_BASE_DEFAULT UINT64_C(0xfec00000)
 #define IOAPIC_SIZE         0x1000u
 

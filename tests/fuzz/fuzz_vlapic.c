@@ -144,8 +144,7 @@ static void advance(uint64_t ticks)
     host_advance(&second.queue, ticks);
 }
 
-/* Moves the first machine's state into the second, changed in one place if `change` is not 0 and check lets
- * it pass. */
+/* Moves a state of the first machine into the second, changed in one byte if check lets that pass. */
 static void move(unsigned cpu, uint64_t at, uint8_t change)
 {
     struct vlapic_state state;

@@ -1,5 +1,4 @@
-/* The virtual I/O APIC: window, edges and levels, end of interrupt, saved states. Real local APICs receive.
- */
+/* The virtual I/O APIC: window, edges, levels, end of interrupt, saved states. Real local APICs receive. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -117,6 +116,7 @@ static void edge(void **unused)
     (void)unused;
     route(4, 1, 0x44);
     vioapic_set(&ioapic, 4, true);
+    assert_int_equal(get(IOAPIC_REDTBL(4)), 0x44);
     assert_int_equal(take(1), 0x44);
     assert_int_equal(take(0), -1);
     eoi(1);
@@ -156,6 +156,8 @@ static void level(void **unused)
     eoi(0);
     assert_int_equal(take(0), 0x5a);
     vioapic_set(&ioapic, 10, false);
+    vioapic_set(&ioapic, 10, true);
+    vioapic_set(&ioapic, 10, false);
     eoi(0);
     assert_int_equal(take(0), -1);
     assert_int_equal(get(IOAPIC_REDTBL(10)), IOAPIC_RTE_LEVEL | IOAPIC_RTE_ACTIVE_LOW | 0x5a);
@@ -194,6 +196,7 @@ static void shared_vector_ends_both_pins(void **unused)
     vioapic_set(&ioapic, 10, true);
     vioapic_set(&ioapic, 11, true);
     vioapic_set(&ioapic, 12, true);
+    vioapic_set(&ioapic, 12, false);
     vioapic_eoi(&ioapic, 0x5a);
     vioapic_set(&ioapic, 10, false);
     vioapic_set(&ioapic, 11, false);
