@@ -40,9 +40,9 @@ static __always_inline void end_of_interrupt(struct vlapic *lapic)
 
 /* --- Registers that both modes have --- */
 
-static uint32_t read_priority(const struct vlapic *lapic)
+/* SDM 11.6.2.4: what the P6 family arbitrates with. */
+static uint32_t arbitration_priority(const struct vlapic *lapic)
 {
-    /* Arbitration priority as the P6 family defines it (SDM of those years, 7.5.2.5; APM 16.6.4). */
     uint32_t tpr = lapic->state.tpr, isr = vlapic_highest_class(lapic) << 4, irr = 0;
 
     for (unsigned word = 0; word < 4; word++)
@@ -201,7 +201,7 @@ uint64_t vlapic_read(void *device, uint32_t offset, unsigned size)
         return UINT64_MAX >> (64 - 8 * size);
     switch (offset) {
     case APIC_APR:
-        return read_priority(lapic);
+        return arbitration_priority(lapic);
     case APIC_DFR:
         return lapic->state.dfr;
     case APIC_ICR_HIGH:

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include "tests/unit/vlapic_rig.h"
 
 static unsigned requested(uint8_t vector)
@@ -166,6 +167,48 @@ static void errors_are_latched(void **unused)
     assert_int_equal(get(0, APIC_ESR), APIC_ESR_REGISTER | APIC_ESR_RECEIVE_VECTOR);
 }
 
+/* --- Requests from another CPU --- */
+
+#define ROUNDS 20000
+
+static unsigned sent[256], taken[256];
+static bool sender_done;
+
+static void *send_from_another_cpu(void *unused)
+{
+    static const uint8_t vectors[] = { 0x21, 0x3f, 0x40, 0x7f, 0x80, 0xfe };
+
+    (void)unused;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct apic_message message = { .destination = 0, .vector = vectors[round % ARRAY_SIZE(vectors)] };
+
+        __atomic_add_fetch(&sent[message.vector], 1, __ATOMIC_SEQ_CST);
+        vlapic_bus_send(&bus, &message);
+    }
+    __atomic_store_n(&sender_done, true, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void take_all(void)
+{
+    for (int vector; (vector = take(0)) >= 0; eoi(0))
+        taken[vector] = __atomic_load_n(&sent[vector], __ATOMIC_SEQ_CST);
+}
+
+/* However accept and request meet, the last request of each vector is seen. */
+static void no_request_is_lost(void **unused)
+{
+    (void)unused;
+    pthread_t sender;
+
+    assert_int_equal(pthread_create(&sender, NULL, send_from_another_cpu, NULL), 0);
+    while (!__atomic_load_n(&sender_done, __ATOMIC_SEQ_CST))
+        take_all();
+    assert_int_equal(pthread_join(sender, NULL), 0);
+    take_all();
+    assert_memory_equal(taken, sent, sizeof(sent));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +219,7 @@ int main(void)
         cmocka_unit_test_setup(nmi_init_startup, rig_setup),
         cmocka_unit_test_setup(globally_disabled_hears_nothing, rig_setup),
         cmocka_unit_test_setup(errors_are_latched, rig_setup),
+        cmocka_unit_test_setup(no_request_is_lost, rig_setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

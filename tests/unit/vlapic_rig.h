@@ -23,7 +23,7 @@ static uint8_t eoi_vector;
 
 static inline void on_interrupt(void *record)
 {
-    ((struct vcpu_record *)record)->interrupts++;
+    __atomic_add_fetch(&((struct vcpu_record *)record)->interrupts, 1, __ATOMIC_SEQ_CST);
 }
 
 static inline void on_nmi(void *record)
