@@ -110,10 +110,10 @@ void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8)
 
 bool vlapic_takes_extint(const struct vlapic *lapic)
 {
+    const uint32_t unmasked_extint = APIC_MODE_EXTINT << APIC_LVT_MODE_SHIFT;
     uint32_t lvt = lapic->state.lvt[VLAPIC_LINT0];
 
-    return !vlapic_enabled(lapic) || (lvt & (APIC_LVT_MASKED | APIC_LVT_MODE)) == APIC_MODE_EXTINT
-                                                                                      << APIC_LVT_MODE_SHIFT;
+    return !vlapic_enabled(lapic) || (lvt & (APIC_LVT_MASKED | APIC_LVT_MODE)) == unmasked_extint;
 }
 
 /* A rising edge of pin n, or a chance for its level to be seen again. */

@@ -86,6 +86,24 @@ static void tpr_holds_back(void **unused)
     assert_int_equal(get(0, APIC_APR), 0x50);
 }
 
+/* Only what a lower task priority would let through: what waits for an end of interrupt is not meant. */
+static void held_by_tpr_alone(void **unused)
+{
+    (void)unused;
+    assert_int_equal(vlapic_held(&lapic[0]), -1);
+    vlapic_request(&lapic[0], 0x51, false);
+    assert_int_equal(vlapic_held(&lapic[0]), -1); /* deliverable */
+    put(0, APIC_TPR, 0x50);
+    assert_int_equal(vlapic_held(&lapic[0]), 0x51);
+    put(0, APIC_TPR, 0);
+    assert_int_equal(take(0), 0x51);
+    vlapic_request(&lapic[0], 0x52, false);
+    put(0, APIC_TPR, 0x50);
+    assert_int_equal(vlapic_held(&lapic[0]), -1); /* its class is in service */
+    eoi(0);
+    assert_int_equal(vlapic_held(&lapic[0]), 0x52);
+}
+
 static void level_eoi_is_broadcast(void **unused)
 {
     (void)unused;
@@ -342,6 +360,7 @@ int main(void)
         cmocka_unit_test_setup(higher_class_preempts, rig_setup),
         cmocka_unit_test_setup(all_vectors_in_order, rig_setup),
         cmocka_unit_test_setup(tpr_holds_back, rig_setup),
+        cmocka_unit_test_setup(held_by_tpr_alone, rig_setup),
         cmocka_unit_test_setup(level_eoi_is_broadcast, rig_setup),
         cmocka_unit_test_setup(mode_changes, rig_setup),
         cmocka_unit_test_setup(x2apic_faults, rig_setup),
