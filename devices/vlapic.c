@@ -49,7 +49,7 @@ static void note_empty_word(struct vlapic *lapic, unsigned word)
 }
 
 /* The highest vector in IRR, whatever its priority; -1 if there is none. */
-static int highest_request(const struct vlapic *lapic)
+static inline int highest_request(const struct vlapic *lapic)
 {
     for (uint32_t any = __atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED); any;) {
         unsigned word = (31u ^ (unsigned)__builtin_clz(any)) / 8;
