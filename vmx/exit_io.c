@@ -59,7 +59,7 @@ static __cold void string_io(struct vcpu *vcpu)
     unsigned left = EMU_REP_MAX;
     struct emu_memory memory;
     struct emu_fault fault;
-    struct insn insn;
+    const struct insn *insn;
     int err = fetch_insn(vcpu, &insn, &fault);
 
     memory_ops(vcpu, &memory);
@@ -68,7 +68,7 @@ static __cold void string_io(struct vcpu *vcpu)
             break;
         if (left-- == 0)
             return;
-        err = transfer(vcpu, &memory, exit->io.in ? SEG_ES : insn.seg, &fault);
+        err = transfer(vcpu, &memory, exit->io.in ? SEG_ES : insn->seg, &fault);
         if (err || !exit->io.rep)
             break;
         add_to(&vcpu->gpr[GPR_RCX], -1, exit->io.address_size);

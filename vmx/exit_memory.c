@@ -43,14 +43,28 @@ static bool is_hopeless(struct vcpu *vcpu)
     return true;
 }
 
-static int get_insn(struct vcpu *vcpu, struct insn *insn, struct emu_fault *fault)
+static int get_insn(struct vcpu *vcpu, const struct insn **insn, struct emu_fault *fault)
 {
     const struct vmexit *exit = &vcpu->exit;
 
-    if (exit->memory.bytes_count &&
-        decode(exit->memory.bytes, exit->memory.bytes_count, vmx_ops->code_size(vcpu), insn) == 0)
+    if (exit->memory.bytes_count && decode_cached(&vcpu->decoded, exit->memory.bytes, exit->memory.bytes_count,
+                                                  vmx_ops->code_size(vcpu), insn) == 0)
         return 0;
     return fetch_insn(vcpu, insn, fault);
+}
+
+/* Only one address in memory can be meant by the exit: the instruction has no second one. */
+static bool has_one_operand(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_MOVS:
+    case OP_CMPS:
+    case OP_PUSH:
+    case OP_POP:
+        return false;
+    default:
+        return true;
+    }
 }
 
 void exit_memory(struct vcpu *vcpu)
@@ -58,7 +72,7 @@ void exit_memory(struct vcpu *vcpu)
     struct emu_memory memory;
     struct emu_fault fault;
     struct emu_cpu cpu;
-    struct insn insn;
+    const struct insn *insn;
     int err;
 
     if (unlikely(vcpu->exit.memory.walk || vcpu->exit.memory.fetch || vcpu->exit.memory.delivering) && is_hopeless(vcpu))
@@ -67,7 +81,9 @@ void exit_memory(struct vcpu *vcpu)
     if (likely(!err)) {
         memory_ops(vcpu, &memory);
         fetch_cpu(vcpu, &cpu);
-        err = emulate(&insn, &cpu, &memory, &fault);
+        vcpu->fault_known = has_one_operand(insn);
+        err = emulate(insn, &cpu, &memory, &fault);
+        vcpu->fault_known = false;
     }
     if (likely(!err)) {
         bool done = vcpu->rip != cpu.rip;

@@ -22,7 +22,7 @@ static const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struct emu_f
     gpa_t at;
 
     vmx_ops->paging(vcpu, &mode);
-    if (gva_translate(&vcpu->vm->mem, &mode, linear, GVA_FETCH, &at, &error)) {
+    if (gva_translate_memo(&vcpu->vm->mem, &mode, linear, GVA_FETCH, &vcpu->fetch_memo, &at, &error)) {
         *fault = (struct emu_fault){ .vector = VECTOR_PF, .has_error = true, .error = error, .cr2 = linear.raw };
         return NULL;
     }
@@ -32,14 +32,12 @@ static const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struct emu_f
     return host;
 }
 
-int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *fault)
+/* The part of fetch_bytes() for an instruction that may lie in two pages. */
+static int fetch_split(struct vcpu *vcpu, gva_t linear, const uint8_t *host, uint8_t *to, size_t size,
+                       struct emu_fault *fault)
 {
-    gva_t linear = insn_linear(vcpu);
     size_t first = min_u64(size, PAGE_SIZE - (linear.raw & PAGE_MASK));
-    const uint8_t *host = code_pointer(vcpu, linear, fault);
 
-    if (!host)
-        return -EFAULT;
     memcpy(to, host, first);
     if (first == size)
         return (int)size;
@@ -50,15 +48,29 @@ int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *f
     return (int)size;
 }
 
-int fetch_insn(struct vcpu *vcpu, struct insn *out, struct emu_fault *fault)
+int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *fault)
 {
-    uint8_t bytes[INSN_MAX + 1];
-    int count = fetch_bytes(vcpu, bytes, INSN_MAX, fault);
-    int err;
+    gva_t linear = insn_linear(vcpu);
+    const uint8_t *host = code_pointer(vcpu, linear, fault);
 
-    if (count < 0)
-        return count;
-    err = decode(bytes, (size_t)count, vmx_ops->code_size(vcpu), out);
+    return host ? fetch_split(vcpu, linear, host, to, size, fault) : -EFAULT;
+}
+
+int fetch_insn(struct vcpu *vcpu, const struct insn **out, struct emu_fault *fault)
+{
+    gva_t linear = insn_linear(vcpu);
+    const uint8_t *host = code_pointer(vcpu, linear, fault);
+    int count = INSN_MAX, err;
+    uint8_t bytes[16];
+
+    if (unlikely(!host))
+        return -EFAULT;
+    /* A copy: another vCPU may be writing there. */
+    if (likely((linear.raw & PAGE_MASK) <= PAGE_SIZE - sizeof(bytes)))
+        memcpy(bytes, host, sizeof(bytes));
+    else
+        count = fetch_split(vcpu, linear, host, bytes, INSN_MAX, fault);
+    err = decode_cached(&vcpu->decoded, bytes, (size_t)count, vmx_ops->code_size(vcpu), out);
     if (err == -EAGAIN)
         return -EFAULT; /* *fault is the second page's */
     if (err == -EINVAL) {
@@ -83,7 +95,7 @@ void fetch_raise(struct vcpu *vcpu, const struct emu_fault *fault)
 __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3)
 {
     struct emu_fault fault;
-    struct insn insn;
+    const struct insn *insn;
     const uint8_t *host = code_pointer(vcpu, linear, &fault);
 
     if (!host)
@@ -91,22 +103,24 @@ __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3)
     vcpu->code_page = (struct vcpu_code_page){
         .page = (linear.raw & ~PAGE_MASK) | 1, .cr3 = cr3, .host = host - (linear.raw & PAGE_MASK)
     };
-    return fetch_insn(vcpu, &insn, &fault) ? 0 : insn.length;
+    return fetch_insn(vcpu, &insn, &fault) ? 0 : insn->length;
 }
 
 void fetch_cpu(struct vcpu *vcpu, struct emu_cpu *out)
 {
     struct gva_mode mode;
 
-    vmx_ops->paging(vcpu, &mode);
-    *out = (struct emu_cpu){
-        .gpr = vcpu->gpr,
-        .rip = vcpu->rip,
-        .rflags = vcpu->rflags,
-        .code = vmx_ops->code_size(vcpu),
-        .protected_mode = mode.cr0 & 1,
-        .cpl = mode.cpl,
-    };
+    out->gpr = vcpu->gpr;
+    out->rip = vcpu->rip;
+    out->rflags = vcpu->rflags;
+    out->code = vmx_ops->code_size(vcpu);
+    out->protected_mode = true;
+    out->cpl = 0;
+    if (unlikely(out->code != CODE_64)) {
+        vmx_ops->paging(vcpu, &mode);
+        out->protected_mode = mode.cr0 & 1;
+        out->cpl = mode.cpl;
+    }
 }
 
 /* One piece of an access: inside one page. */
@@ -120,6 +134,12 @@ static int translate(struct vcpu *vcpu, gva_t at, unsigned size, unsigned access
     struct gva_mode mode;
     uint32_t error;
 
+    /* The CPU has just walked the tables for this very access, and checked the rights. */
+    if (likely(vcpu->fault_known && !((at.raw ^ vcpu->exit.memory.at.raw) & PAGE_MASK) &&
+               (!(access & GVA_WRITE) || vcpu->exit.memory.write))) {
+        *out = (struct piece){ .at = vcpu->exit.memory.at };
+        return 0;
+    }
     vmx_ops->paging(vcpu, &mode);
     if (gva_translate(&vcpu->vm->mem, &mode, at, access, &out->at, &error)) {
         *fault = (struct emu_fault){ .vector = VECTOR_PF, .has_error = true, .error = error, .cr2 = at.raw };

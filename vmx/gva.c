@@ -270,6 +270,29 @@ static uint32_t error_of_access(const struct gva_mode *mode, unsigned access)
     return error;
 }
 
+/* The whole walk under paging; *walk is valid if it succeeds. */
+static int walk_tables(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
+                       struct walk *walk, uint32_t *error_code)
+{
+    for (unsigned i = 0; i < WALK_ATTEMPTS; i++) {
+        uint32_t error;
+
+        if (gather(mem, mode, address, walk, &error) != 0) {
+            *error_code = error | error_of_access(mode, access);
+            return -EFAULT;
+        }
+        if (!allowed(mode, walk, access)) {
+            *error_code = PF_P | error_of_access(mode, access);
+            return -EFAULT;
+        }
+        if (mark(mode, walk, access))
+            return 0;
+    }
+    /* A page fault that has no cause any more is legal, and guests retry after it. */
+    *error_code = error_of_access(mode, access);
+    return -EFAULT;
+}
+
 int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
                   gpa_t *out, uint32_t *error_code)
 {
@@ -281,23 +304,67 @@ int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t add
         *out = gpa(address.raw);
         return 0;
     }
-    for (unsigned i = 0; i < WALK_ATTEMPTS; i++) {
-        uint32_t error;
+    if (walk_tables(mem, mode, address, access, &walk, error_code) != 0)
+        return -EFAULT;
+    *out = walk.target;
+    return 0;
+}
 
-        if (gather(mem, mode, address, &walk, &error) != 0) {
-            *error_code = error | error_of_access(mode, access);
-            return -EFAULT;
-        }
-        if (!allowed(mode, &walk, access)) {
-            *error_code = PF_P | error_of_access(mode, access);
-            return -EFAULT;
-        }
-        if (mark(mode, &walk, access)) {
-            *out = walk.target;
-            return 0;
-        }
+/* What decides beside the tables, in one word. */
+static uint64_t memo_access(const struct gva_mode *mode, unsigned access)
+{
+    return access | (uint64_t)mode->cpl << 8 | (uint64_t)mode->rflags_ac << 16;
+}
+
+static bool memo_holds(const struct gva_memo *memo, const struct gva_mode *mode, gva_t address, unsigned access)
+{
+    if (memo->page != ((address.raw & ~PAGE_MASK) | 1) || memo->cr3 != mode->cr3 ||
+        ((memo->cr0 ^ mode->cr0) | (memo->cr4 ^ mode->cr4) | (memo->efer ^ mode->efer)) ||
+        memo->access != memo_access(mode, access))
+        return false;
+    return !((entry_load((const uint8_t *)memo->slot[0], 8) ^ memo->entry[0]) |
+             (entry_load((const uint8_t *)memo->slot[1], 8) ^ memo->entry[1]) |
+             (entry_load((const uint8_t *)memo->slot[2], 8) ^ memo->entry[2]) |
+             (entry_load((const uint8_t *)memo->slot[3], 8) ^ memo->entry[3]));
+}
+
+static void memo_fill(struct gva_memo *memo, const struct gva_mode *mode, gva_t address, unsigned access,
+                      const struct walk *walk)
+{
+    static const uint64_t none;
+
+    *memo = (struct gva_memo){
+        .page = (address.raw & ~PAGE_MASK) | 1,
+        .cr0 = mode->cr0,
+        .cr3 = mode->cr3,
+        .cr4 = mode->cr4,
+        .efer = mode->efer,
+        .access = memo_access(mode, access),
+        .target = gpa(walk->target.raw & ~PAGE_MASK),
+    };
+    for (unsigned i = 0; i < LEVELS; i++) {
+        bool used = i < walk->depth;
+
+        memo->slot[i] = used ? (const uint64_t *)(const void *)walk->slot[i] : &none;
+        memo->entry[i] = used ? walk->entry[i] : 0;
     }
-    /* A page fault that has no cause any more is legal, and guests retry after it. */
-    *error_code = error_of_access(mode, access);
-    return -EFAULT;
+}
+
+int gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
+                       struct gva_memo *memo, gpa_t *out, uint32_t *error_code)
+{
+    struct walk walk;
+
+    if (likely(memo_holds(memo, mode, address, access))) {
+        *out = gpa(memo->target.raw | (address.raw & PAGE_MASK));
+        return 0;
+    }
+    /* The other formats have narrower entries, or some that are not in memory. */
+    if (!(mode->cr0 & CR0_PG) || !(mode->efer & EFER_LMA))
+        return gva_translate(mem, mode, address, access, out, error_code);
+    if (walk_tables(mem, mode, address, access, &walk, error_code) != 0)
+        return -EFAULT;
+    *out = walk.target;
+    memo_fill(memo, mode, address, access, &walk);
+    return 0;
 }

@@ -37,3 +37,20 @@ struct gva_mode {
  */
 int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
                   gpa_t *out, uint32_t *error_code) __must_check;
+
+/*
+ * A translation that was found, with what it was found by: the mode, and each entry of the tables. It holds as long as all of
+ * them are what they were, which is far cheaper to see than to walk; so it needs no invalidation and is never stale.
+ */
+struct gva_memo {
+    uint64_t page; /* linear address of the page | 1; 0: empty */
+    uint64_t cr0, cr3, cr4, efer;
+    uint64_t access; /* GVA_, and the CPL above it */
+    const uint64_t *slot[4];
+    uint64_t entry[4];
+    gpa_t target; /* of the page */
+};
+
+/* As gva_translate(), through a memo that belongs to the caller; a zeroed one is empty. The memory is the memo's own. */
+int gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
+                       struct gva_memo *memo, gpa_t *out, uint32_t *error_code) __must_check;

@@ -7,6 +7,7 @@
 #include "arch/x86_64/percpu.h"
 #include "kernel/sched.h"
 #include "vmx/cpuid.h"
+#include "vmx/decode_cache.h"
 #include "vmx/intc.h"
 #include "vmx/ops.h"
 #include "vmx/vm.h"
@@ -52,6 +53,9 @@ struct vcpu {
     const struct vcpu_intc *intc;
     void *intc_context;
     struct vcpu_code_page code_page;
+    struct gva_memo fetch_memo;  /* of the last instruction that was fetched */
+    struct decode_cache decoded;
+    bool fault_known;            /* the one memory operand at hand is where exit.memory says */
     uint64_t kvm_clock; /* MSR_KVM_SYSTEM_TIME_NEW as last written */
     uint64_t tsc_aux;
     uint64_t xcr0;

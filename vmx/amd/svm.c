@@ -318,14 +318,13 @@ static void svm_paging(const struct vcpu *vcpu, struct gva_mode *out)
 {
     const struct vmcb *vmcb = vmcb_of(vcpu);
 
-    *out = (struct gva_mode){
-        .cr0 = vmcb->cr0,
-        .cr3 = vmcb->cr3,
-        .cr4 = vmcb->cr4,
-        .efer = vmcb->efer,
-        .cpl = vmcb->cpl,
-        .rflags_ac = vcpu->rflags & BIT(18),
-    };
+    out->cr0 = vmcb->cr0;
+    out->cr3 = vmcb->cr3;
+    out->cr4 = vmcb->cr4;
+    out->efer = vmcb->efer;
+    out->use_pdpte = false; /* read from memory under nested paging (15.25.10) */
+    out->cpl = vmcb->cpl;
+    out->rflags_ac = vcpu->rflags & BIT(18);
 }
 
 static void svm_segment(const struct vcpu *vcpu, enum seg seg, struct emu_segment *out)
@@ -342,6 +341,7 @@ static void svm_segment(const struct vcpu *vcpu, enum seg seg, struct emu_segmen
         .readable = !code || rw,
         .code = code,
         .expand_down = !code && (s->attributes & SEG_ATTR_DOWN),
+        .big = s->attributes & SEG_ATTR_DB,
     };
     /* FS and GS are switched by VMLOAD: while the vCPU is loaded their bases are in the CPU. */
     if (seg == SEG_FS || seg == SEG_GS)
