@@ -33,7 +33,7 @@
 #define REFRESH_TICKS   18 /* 15.09 us: what channel 1 is programmed to on every PC */
 
 #define NOTHING_WAITS INT64_MAX
-#define TICKS_MAX     (INT64_MAX / 2) /* bound on times in a state: sums of two cannot overflow */
+#define TICKS_MAX     (INT64_MAX / 4) /* bound on times in a state: sums of them cannot overflow */
 
 static int64_t now_ticks(const struct vpit *pit)
 {
@@ -364,6 +364,12 @@ uint64_t vpit_read(void *device, uint32_t offset, unsigned size)
     return high ? value >> 8 : value & 0xff;
 }
 
+/* Keeps within the bounds of a good state what only a forged one can exceed. */
+static int64_t held_ticks(int64_t ticks)
+{
+    return ticks < 0 ? 0 : ticks > TICKS_MAX ? TICKS_MAX : ticks;
+}
+
 /* "Gate Pin Operations Summary" */
 static void set_gate(struct vpit_channel_state *ch, bool gate, int64_t now)
 {
@@ -372,7 +378,7 @@ static void set_gate(struct vpit_channel_state *ch, bool gate, int64_t now)
     settle(ch, now);
     if (!gate) {
         if (!started_by_gate(ch))
-            ch->held = elapsed(ch, now);
+            ch->held = held_ticks(elapsed(ch, now));
         ch->gate = 0;
         return;
     }
@@ -464,7 +470,7 @@ static bool channel_ok(const struct vpit_channel_state *ch)
         return false;
     if ((ch->running && ch->count == 0) || (waits && (!periodic(ch) || !ch->running)))
         return false;
-    return ch->start >= -65536 && ch->start <= TICKS_MAX && ch->held >= -1 && ch->held <= TICKS_MAX &&
+    return ch->start >= -TICKS_MAX && ch->start <= TICKS_MAX && ch->held >= 0 && ch->held <= TICKS_MAX &&
            (!waits || (ch->switch_at >= 0 && ch->switch_at <= TICKS_MAX));
 }
 

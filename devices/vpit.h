@@ -54,6 +54,8 @@ struct vpit_state {
     uint8_t reserved[6];   /* 0 */
 };
 
+static_assert(sizeof(struct vpit_state) == 168, "no hidden padding");
+
 struct vpit {
     struct vpit_state s;
     struct irq_line irq;

@@ -30,6 +30,8 @@ struct vpm_state {
     uint16_t reserved; /* 0 */
 };
 
+static_assert(sizeof(struct vpm_state) == 16, "no hidden padding");
+
 struct vpm {
     struct vpm_state s;
     struct irq_line sci;

@@ -28,6 +28,8 @@ struct vrtc_state {
     uint8_t cmos[VRTC_BYTES]; /* the time's bytes are valid only while the guest has stopped the clock */
 };
 
+static_assert(sizeof(struct vrtc_state) == 160, "no hidden padding");
+
 struct vrtc {
     struct vrtc_state s;
     struct irq_line irq;

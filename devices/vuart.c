@@ -421,6 +421,7 @@ void vuart_reset(struct vuart *uart)
         .msr = MSR_CTS | MSR_DSR | MSR_DCD,
     };
     update_line(uart);
+    vuart_input(uart); /* what was typed meanwhile waits for the guest's next life */
 }
 
 void vuart_save(const struct vuart *uart, struct vuart_state *out)

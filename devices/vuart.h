@@ -26,6 +26,8 @@ struct vuart_state {
     uint8_t reserved[3]; /* 0 */
 };
 
+static_assert(sizeof(struct vuart_state) == 40, "no hidden padding");
+
 struct vuart {
     struct vuart_state s;
     struct irq_line irq;

@@ -5,8 +5,8 @@
 
 #define OUT_SURE (CONSOLE_OUT - 1) /* the writer may be in the middle of overwriting the oldest byte */
 
-_Static_assert((CONSOLE_OUT & (CONSOLE_OUT - 1)) == 0, "a free-running index needs a power of two");
-_Static_assert((CONSOLE_IN & (CONSOLE_IN - 1)) == 0, "a free-running index needs a power of two");
+static_assert((CONSOLE_OUT & (CONSOLE_OUT - 1)) == 0, "a free-running index needs a power of two");
+static_assert((CONSOLE_IN & (CONSOLE_IN - 1)) == 0, "a free-running index needs a power of two");
 
 /* The other side's index: what it wrote before publishing it is visible afterwards. */
 #define LOAD(index)           __atomic_load_n(&(index), __ATOMIC_ACQUIRE)

@@ -6,15 +6,24 @@
 
 void iobus_init(struct iobus *bus)
 {
-    memset(bus, 0, sizeof(*bus)); /* region[0].size is 0, so nothing hits an empty bus */
+    memset(bus, 0, sizeof(*bus));
+    bus->last = &bus->region[0];
+}
+
+/* Every width that it allows divides its size. */
+static bool widths_ok(const struct io_region *region)
+{
+    for (unsigned width = IO_8; width <= IO_64; width *= 2)
+        if ((region->widths & width) && region->size % width != 0)
+            return false;
+    return region->widths != 0 && (region->widths & ~(IO_8 | IO_16 | IO_32 | IO_64)) == 0;
 }
 
 int iobus_add(struct iobus *bus, const struct io_region *region)
 {
     unsigned at = 0;
 
-    if (region->size == 0 || region->base > UINT64_MAX - region->size || region->widths == 0 ||
-        (region->widths & ~(IO_8 | IO_16 | IO_32 | IO_64)))
+    if (region->size == 0 || region->base > UINT64_MAX - region->size || !widths_ok(region))
         return -EINVAL;
     if (bus->count == IOBUS_MAX_REGIONS)
         return -ENOSPC;
@@ -30,13 +39,13 @@ int iobus_add(struct iobus *bus, const struct io_region *region)
     return 0;
 }
 
-/* Whether the region takes this very access, whole. */
+/* Whether the region takes this very access, whole: aligned and beginning inside, it also ends inside
+ * (widths_ok()). */
 static __always_inline bool takes(const struct io_region *region, uint64_t address, unsigned size)
 {
     uint64_t offset = address - region->base;
 
-    return offset < region->size && size <= region->size - offset && (region->widths & size) &&
-           (offset & (size - 1)) == 0;
+    return offset < region->size && (region->widths & size) && (offset & (size - 1)) == 0;
 }
 
 /* The region that holds the byte at `address`, also made the last one; NULL if none does. */
@@ -54,8 +63,8 @@ static struct io_region *find(struct iobus *bus, uint64_t address)
     }
     if (low == 0 || address - bus->region[low - 1].base >= bus->region[low - 1].size)
         return NULL;
-    bus->last = low - 1;
-    return &bus->region[low - 1];
+    bus->last = &bus->region[low - 1];
+    return bus->last;
 }
 
 /* The widest piece at the start of an access that one region takes; 0 when there is none. */
@@ -111,7 +120,7 @@ static __attribute__((noinline)) void write_slow(struct iobus *bus, uint64_t add
 
 uint64_t iobus_read(struct iobus *bus, uint64_t address, unsigned size)
 {
-    const struct io_region *region = &bus->region[bus->last];
+    const struct io_region *region = bus->last;
 
     if (likely(takes(region, address, size)))
         return region->read(region->device, (uint32_t)(address - region->base), size);
@@ -120,7 +129,7 @@ uint64_t iobus_read(struct iobus *bus, uint64_t address, unsigned size)
 
 void iobus_write(struct iobus *bus, uint64_t address, unsigned size, uint64_t value)
 {
-    const struct io_region *region = &bus->region[bus->last];
+    const struct io_region *region = bus->last;
 
     if (likely(takes(region, address, size)))
         region->write(region->device, (uint32_t)(address - region->base), size, value);

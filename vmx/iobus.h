@@ -25,7 +25,7 @@ typedef void io_write_fn(void *device, uint32_t offset, unsigned size, uint64_t 
 
 struct io_region {
     uint64_t base;   /* port or guest physical address */
-    uint32_t size;   /* bytes, > 0 */
+    uint32_t size;   /* bytes, > 0, a multiple of the widest of `widths` */
     uint32_t widths; /* IO_8 | ... */
     io_read_fn *read;
     io_write_fn *write;
@@ -35,15 +35,18 @@ struct io_region {
 
 struct iobus {
     unsigned count;
-    unsigned last; /* index of the region that was hit last */
+    struct io_region *last; /* the region that was hit last; in an empty bus one of size 0 */
     struct io_region region[IOBUS_MAX_REGIONS];
     uint64_t unclaimed; /* accesses that no region took, and those of a width or alignment that it refuses */
 };
 
 void iobus_init(struct iobus *bus);
 
-/* -EEXIST if it overlaps another region, -ENOSPC if the bus is full, -EINVAL if it is empty, wraps or has no
- * widths. */
+/*
+ * -EEXIST if it overlaps another region, -ENOSPC if the bus is full, -EINVAL if it is empty, wraps, has no
+ * widths, or a size that is no multiple of the widest (so that an aligned access is either inside or
+ * outside).
+ */
 int iobus_add(struct iobus *bus, const struct io_region *region) __must_check;
 
 /*
