@@ -108,6 +108,7 @@ static void overlap_and_nonsense_are_refused(void **state)
     assert_int_equal(add(&b, 0x300, 4, 0), -EINVAL);
     assert_int_equal(add(&b, 0x300, 4, 16), -EINVAL);
     assert_int_equal(add(&b, 0x300, 6, IO_8 | IO_32), -EINVAL);
+    assert_int_equal(add(&b, 0x300, 12, IO_32 | IO_64), -EINVAL);
     assert_int_equal(add(&b, UINT64_MAX - 3, 16, IO_8), -EINVAL);
     assert_int_equal(add(&b, 0xf8, 8, IO_8), 0);
     assert_int_equal(bus.count, 2);

@@ -282,6 +282,21 @@ static void a_new_count_waits_for_the_period(void **state)
     assert_int_equal(latched(1), 50);
 }
 
+static void the_interrupt_follows_a_new_count(void **state)
+{
+    (void)state;
+    program(0, 2, 1000);
+    to_tick(1 + 30);
+    outb(&board, 0x40, 0x70);
+    outb(&board, 0x40, 0x17); /* 6000 */
+    to_tick(1 + 1000);
+    assert_int_equal(board.irq.rises, 2);
+    to_tick(1 + 1000 + 5999);
+    assert_int_equal(board.irq.rises, 2);
+    to_tick(1 + 1000 + 6000);
+    assert_int_equal(board.irq.rises, 3);
+}
+
 static void mode_3_takes_a_new_count_at_half_time(void **state)
 {
     (void)state;
@@ -474,6 +489,11 @@ static void a_bad_state_is_refused(void **state)
     REFUSES(irq, 2);
     REFUSES(last_edge_ns, UINT64_MAX);
 #undef REFUSES
+    bad = good;
+    bad.channel[1].access = 1;
+    assert_int_equal(vpit_check(&bad), 0);
+    bad.channel[1].write_high = 1; /* there is no high byte to come */
+    assert_int_equal(vpit_check(&bad), -EINVAL);
 }
 
 int main(void)
@@ -492,6 +512,7 @@ int main(void)
         cmocka_unit_test_setup(a_low_gate_holds_mode_0, setup),
         cmocka_unit_test_setup(a_rising_gate_restarts_mode_3, setup),
         cmocka_unit_test_setup(a_new_count_waits_for_the_period, setup),
+        cmocka_unit_test_setup(the_interrupt_follows_a_new_count, setup),
         cmocka_unit_test_setup(mode_3_takes_a_new_count_at_half_time, setup),
         cmocka_unit_test_setup(bcd_counts_in_decimal, setup),
         cmocka_unit_test_setup(bytes_go_where_the_access_mode_says, setup),

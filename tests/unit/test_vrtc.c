@@ -77,10 +77,20 @@ static void the_calendar_knows_every_day(void **state)
         assert_int_equal(date.second, cases[i].date.second);
         assert_int_equal(date.weekday, cases[i].date.weekday);
     }
-    for (uint64_t day = 0; day < 146097 + 1000; day++) {
+    for (uint64_t day = 1; day < 146097 + 1000; day++) {
+        struct calendar before = calendar_from_seconds((day - 1) * CALENDAR_DAY);
         struct calendar date = calendar_from_seconds(day * CALENDAR_DAY);
 
         assert_int_equal(calendar_to_seconds(&date), day * CALENDAR_DAY);
+        assert_in_range(date.month, 1, 12);
+        if (date.day == 1) {
+            assert_in_range(before.day, 28, 31);
+            assert_int_equal(date.month % 12, (before.month + 1) % 12);
+            assert_int_equal(date.year, before.year + (date.month == 1));
+        } else {
+            assert_int_equal(date.day, before.day + 1);
+            assert_int_equal(date.month, before.month);
+        }
     }
 }
 
@@ -148,7 +158,12 @@ static void a_write_to_the_running_clock_counts(void **state)
     (void)state;
     advance(&board, 400 * MS);
     set(4, 0x07);
+    set(9, 0x31);
+    set(1, 0x44); /* an alarm byte is no time */
     assert_time(0x07, 0x59, 0x58);
+    assert_int_equal(get(9), 0x31);
+    assert_int_equal(get(8), 0x03); /* 29 February 2031 is 1 March */
+    assert_int_equal(get(1), 0x44);
     advance(&board, 600 * MS);
     assert_time(0x07, 0x59, 0x59); /* the second itself was not disturbed */
 }
