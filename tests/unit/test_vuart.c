@@ -223,6 +223,31 @@ static void typing_never_overruns(void **state)
     assert_int_equal(inb(&board, LSR), 0x60);
 }
 
+static void a_lower_trigger_level_interrupts_at_once(void **state)
+{
+    (void)state;
+    outb(&board, FCR, 0xc1);
+    outb(&board, IER, 0x01);
+    type("ab");
+    assert_false(board.irq.level);
+    outb(&board, FCR, 0x01);
+    assert_true(board.irq.level);
+}
+
+static void typed_input_survives_reset_and_load(void **state)
+{
+    struct vuart_state saved;
+
+    (void)state;
+    vuart_save(&uart, &saved);
+    type("abc"); /* 'a' is in the receiver, the others wait */
+    vuart_reset(&uart);
+    assert_int_equal(inb(&board, LSR), 0x61);
+    vuart_load(&uart, &saved);
+    assert_int_equal(inb(&board, LSR), 0x61);
+    assert_int_equal(inb(&board, RBR), 'c');
+}
+
 static void loopback_overruns(void **state)
 {
     (void)state;
@@ -397,6 +422,8 @@ int main(void)
         cmocka_unit_test_setup(a_few_characters_time_out, setup),
         cmocka_unit_test_setup(no_timer_without_an_interrupt, setup),
         cmocka_unit_test_setup(typing_never_overruns, setup),
+        cmocka_unit_test_setup(a_lower_trigger_level_interrupts_at_once, setup),
+        cmocka_unit_test_setup(typed_input_survives_reset_and_load, setup),
         cmocka_unit_test_setup(loopback_overruns, setup),
         cmocka_unit_test_setup(typed_input_waits_for_the_end_of_loopback, setup),
         cmocka_unit_test_setup(word_length_cuts_what_is_sent, setup),
