@@ -7,7 +7,7 @@
 #define TMR    0x0001u /* the timer's bit 31 changed */
 #define GBL    0x0020u /* release of the global lock by the firmware: never happens here */
 #define PWRBTN 0x0100u
-#define RTC    0x0400u /* the clock's alarm would wake the PC from sleep: there is no sleep, so it never does */
+#define RTC    0x0400u /* the RTC's alarm ended a sleep: never happens here */
 
 #define STS_ALL (TMR | PWRBTN)
 #define EN_ALL  (TMR | GBL | PWRBTN | RTC)

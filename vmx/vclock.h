@@ -1,6 +1,6 @@
 /*
- * A guest's time: nanoseconds since the VM was started, and its TSC. Device models know no other time, so that
- * they can be saved, moved to another machine and tested with a clock that the test winds.
+ * A guest's time: nanoseconds since the VM was started, and its TSC. Device models know no other time, so
+ * that they can be saved, moved to another machine and tested with a clock that the test winds.
  */
 #pragma once
 
