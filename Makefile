@@ -41,6 +41,11 @@ $(B)/%.o: %.c $(B)/dsdt.h
 	@mkdir -p $(@D); echo "  CC    $<"
 	@$(CC) $(KFLAGS) -MMD -MP -c $< -o $@
 
+# The paths of an exit are counted in instructions. DEBUG=1 keeps the frame pointers here too, so its backtraces are whole.
+ifneq ($(DEBUG),1)
+$(B)/vmx/%.o $(B)/devices/%.o: KFLAGS += -fomit-frame-pointer
+endif
+
 $(B)/%.asm.o: %.asm $(B)/offsets.inc
 	@mkdir -p $(@D); echo "  NASM  $<"
 	@$(NASM) -f elf64 -g -F dwarf -I. -I$(B)/ -MD $(@:.o=.d) $< -o $@

@@ -369,6 +369,10 @@ int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
         end_of_interrupt(lapic);
         return 0;
     }
+    if (msr == MSR_X2APIC(APIC_TPR) && value <= 0xff && vlapic_x2apic(lapic)) {
+        vlapic_set_tpr(lapic, (uint32_t)value);
+        return 0;
+    }
     if (msr == MSR_X2APIC(APIC_SELF_IPI) && vlapic_x2apic(lapic))
         return write_self_ipi(lapic, value);
     if (msr == MSR_X2APIC(APIC_ICR) && vlapic_x2apic(lapic))

@@ -90,12 +90,12 @@ void event_deliver(struct vcpu *vcpu)
     if (vcpu->event.valid) {
         vcpu->event.valid = false;
         vmx_ops->inject(vcpu, &vcpu->event);
-    } else if ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !vcpu->shadow) {
+    } else if ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !(vcpu->shadow & 1)) {
         inject_nmi(vcpu);
     } else {
         injected = false;
     }
-    if (!injected && (vcpu->rflags & RFLAGS_IF) && !vcpu->shadow && intc->pending(vcpu->intc_context) >= 0)
+    if (!injected && (vcpu->rflags & RFLAGS_IF) && !(vcpu->shadow & 1) && intc->pending(vcpu->intc_context) >= 0)
         inject_interrupt(vcpu);
     set_window(vcpu, intc->pending(vcpu->intc_context) >= 0 || intc->held(vcpu->intc_context) >= 0);
 }

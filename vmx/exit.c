@@ -18,19 +18,28 @@ static inline void set_cpuid(struct vcpu *vcpu, const struct cpuid_regs *regs)
     vcpu->gpr[GPR_RDX] = regs->edx;
 }
 
+/* Leaves whose values depend on more than the leaf. */
+static __attribute__((noinline)) void cpuid_dynamic(struct vcpu *vcpu, const struct cpuid_row *row)
+{
+    struct cpuid_regs regs = row->regs;
+
+    if (row->fixup == CPUID_FEATURES)
+        regs.ecx |= cpuid_osxsave(vmx_ops->cr4(vcpu));
+    else
+        cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], xstate_xcr0(), &regs);
+    set_cpuid(vcpu, &regs);
+    vcpu_advance(vcpu);
+}
+
 static void exit_cpuid(struct vcpu *vcpu)
 {
     const struct cpuid_row *row = cpuid_find(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX]);
-    struct cpuid_regs fixed;
 
-    if (unlikely(row->fixup > CPUID_FEATURES)) {
-        cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], xstate_xcr0(), &fixed);
-        set_cpuid(vcpu, &fixed);
-    } else {
-        set_cpuid(vcpu, &row->regs);
-        if (row->fixup == CPUID_FEATURES)
-            vcpu->gpr[GPR_RCX] |= cpuid_osxsave(vmx_ops->cr4(vcpu));
+    if (row->fixup != CPUID_PLAIN) {
+        cpuid_dynamic(vcpu, row);
+        return;
     }
+    set_cpuid(vcpu, &row->regs);
     vcpu_advance(vcpu);
 }
 

@@ -90,7 +90,7 @@ void exit_memory(struct vcpu *vcpu)
 
         vcpu->rip = cpu.rip;
         vcpu->rflags = cpu.rflags;
-        vcpu->shadow = false;
+        vcpu->shadow = 0;
         if (unlikely(vcpu->rflags & RFLAGS_TF) && done)
             vcpu_single_step(vcpu);
     } else if (err == -EFAULT) {

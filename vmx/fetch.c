@@ -92,7 +92,7 @@ void fetch_raise(struct vcpu *vcpu, const struct emu_fault *fault)
  * The length of an instruction that the CPU has just executed up to its exit, so it is there and valid. Remembers its page.
  * A guest that changes the instruction under its own feet gets the length of what is there now.
  */
-__cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3)
+__cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear)
 {
     struct emu_fault fault;
     const struct insn *insn;
@@ -101,7 +101,7 @@ __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3)
     if (!host)
         return 0;
     vcpu->code_page = (struct vcpu_code_page){
-        .page = (linear.raw & ~PAGE_MASK) | 1, .cr3 = cr3, .host = host - (linear.raw & PAGE_MASK)
+        .page = (linear.raw & ~PAGE_MASK) | 1, .host = host - (linear.raw & PAGE_MASK)
     };
     return fetch_insn(vcpu, &insn, &fault) ? 0 : insn->length;
 }

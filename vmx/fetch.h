@@ -18,25 +18,23 @@ void fetch_cpu(struct vcpu *vcpu, struct emu_cpu *out);
 /* Memory by linear address: the guest's page tables, then RAM or the MMIO bus. */
 void memory_ops(struct vcpu *vcpu, struct emu_memory *out);
 
-uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear, uint64_t cr3);
+uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear);
 
 /*
- * Length of the instruction at `linear`, in a guest whose page-table root is cr3: `length` if its first bytes are `opcode`
- * (little-endian, opcode_size 1 or 2), else what the decoder says. The page that holds it is remembered with its address and
- * CR3; a stale memory can only mislead a guest that puts a prefixed twin of the same instruction at the same address, and
- * only about itself.
+ * Length of the instruction at `linear`: `length` if its first bytes are `opcode` (little-endian, opcode_size 1 or 2), else what
+ * the decoder says. The page that it lies in is remembered. What is remembered can be of another address space or out of date, and
+ * then at most gives a wrong length to a guest that has a prefixed twin of the same instruction at the same address.
  */
-static inline uint8_t fetch_length(struct vcpu *vcpu, gva_t linear, uint64_t cr3, uint16_t opcode, unsigned opcode_size,
-                                   uint8_t length)
+static inline uint8_t fetch_length(struct vcpu *vcpu, gva_t linear, uint16_t opcode, unsigned opcode_size, uint8_t length)
 {
     const struct vcpu_code_page *code = &vcpu->code_page;
     uint64_t offset = linear.raw & PAGE_MASK;
 
-    if (likely(code->page == linear.raw - offset + 1 && code->cr3 == cr3 && offset < PAGE_SIZE - 1)) {
+    if (likely(code->page == linear.raw - offset + 1 && offset < PAGE_SIZE - 1)) {
         uint16_t bytes = *(const volatile uint16_t *)(const void *)(code->host + offset);
 
         if (likely((opcode_size == 1 ? bytes & 0xff : bytes) == opcode))
             return length;
     }
-    return fetch_length_slow(vcpu, linear, cr3);
+    return fetch_length_slow(vcpu, linear);
 }

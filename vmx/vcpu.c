@@ -37,7 +37,8 @@ static void set_reset_state(struct vcpu *vcpu)
 static void clear_events(struct vcpu *vcpu)
 {
     vcpu->event.valid = false;
-    vcpu->shadow = vcpu->window = vcpu->nmi_masked = vcpu->nmi_stepping = false;
+    vcpu->shadow = 0;
+    vcpu->window = vcpu->nmi_masked = vcpu->nmi_stepping = false;
     vcpu->cr8 = 0;
     vcpu->code_page.page = 0;
     vcpu->pending = PEND_EVENT;

@@ -29,7 +29,6 @@ enum vcpu_state {
 /* Where the bytes of the last instruction that was looked at lie: saves the page walk for the next one (fetch.c). */
 struct vcpu_code_page {
     uint64_t page; /* linear address of the page | 1; 0: none */
-    uint64_t cr3;
     const uint8_t *host;
 };
 
@@ -40,7 +39,7 @@ struct vcpu {
     uint64_t pending; /* PEND_; atomic */
     void *backend;    /* struct svm_vcpu */
     struct vm *vm;
-    bool shadow;      /* the interrupt shadow of STI or MOV SS is in force */
+    uint64_t shadow;  /* bit 0: the interrupt shadow of STI or MOV SS is in force */
     bool nmi_masked;  /* from the injection of an NMI to its IRET */
     bool nmi_stepping; /* single-stepping over that IRET, since another NMI waits */
     bool window;      /* EXIT_WINDOW is asked for */
@@ -117,7 +116,7 @@ void vcpu_single_step(struct vcpu *vcpu);
 static inline void vcpu_advance(struct vcpu *vcpu)
 {
     vcpu->rip += vcpu->exit.length;
-    vcpu->shadow = false;
+    vcpu->shadow = 0;
     if (unlikely(vcpu->rflags & RFLAGS_TF))
         vcpu_single_step(vcpu);
 }

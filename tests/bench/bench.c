@@ -159,7 +159,8 @@ void guest_main(void)
     apic_init();
     measure_overhead();
     print("BENCH overhead min=%u median=%u max=%u\n", overhead, sample[N / 2], sample[N - 1]);
-    MEASURE("cpuid", cpuid(1, 0));
+    MEASURE("cpuid", cpuid(0, 0));
+    MEASURE("cpuid_features", cpuid(1, 0));
     hypercall();
     MEASURE("port_io", inb(COM1 + 7));
     MEASURE("mmio", mmio_read32(APIC_BASE_ADDRESS + APIC_ID));

@@ -25,8 +25,8 @@ static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint
 
     if (svm_machine.features & SVM_FEATURE_NRIPS)
         return (uint8_t)(vmcb->nrip - vmcb->rip);
-    linear = gva(code_is_64(vmcb) ? vmcb->rip : (uint32_t)(vmcb->cs.base + vmcb->rip));
-    return fetch_length(vcpu, linear, vmcb->cr3, opcode, opcode_size, length);
+    linear = gva(likely(code_is_64(vmcb)) ? vmcb->rip : (uint32_t)(vmcb->cs.base + vmcb->rip));
+    return fetch_length(vcpu, linear, opcode, opcode_size, length);
 }
 
 static void decode_io(struct vcpu *vcpu, const struct vmcb *vmcb)
@@ -124,6 +124,10 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
 
+    if (vmcb->exitcode == VMEXIT_NPF) {
+        decode_npf(vcpu, vmcb);
+        return;
+    }
     switch (vmcb->exitcode) {
     case VMEXIT_INTR:
         exit->reason = EXIT_INTERRUPT;
@@ -149,9 +153,6 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
     case VMEXIT_VMMCALL:
         exit->reason = EXIT_HYPERCALL;
         exit->length = length_of(vcpu, vmcb, OPCODE_0F01, 2, 3);
-        break;
-    case VMEXIT_NPF:
-        decode_npf(vcpu, vmcb);
         break;
     default:
         decode_rare(vcpu, vmcb);
@@ -194,7 +195,7 @@ static inline void read_registers(struct vcpu *vcpu, const struct vmcb *vmcb)
     vcpu->gpr[GPR_RSP] = vmcb->rsp;
     vcpu->gpr[GPR_RAX] = vmcb->rax;
     vcpu->rflags = vmcb->rflags;
-    vcpu->shadow = vmcb->interrupt_shadow & 1;
+    vcpu->shadow = vmcb->interrupt_shadow;
 }
 
 /* The guest lowered or raised CR8 without an exit. */
@@ -208,11 +209,9 @@ bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 {
     read_registers(vcpu, vmcb);
     vmcb->clean = CLEAN_ALL;
-    vmcb->eventinj = 0;
-    vmcb->tlb_control = TLB_CONTROL_NOTHING;
     if (unlikely(vmcb->exitintinfo & EVENT_V))
         keep_interrupted_event(vcpu, vmcb);
-    if (unlikely((vmcb->vintr & VINTR_TPR_MASK) != vcpu->cr8))
+    if (unlikely((uint8_t)vmcb->vintr != vcpu->cr8))
         cr8_changed(vcpu, vmcb);
     decode_exit(vcpu, vmcb);
     exit_handle(vcpu);

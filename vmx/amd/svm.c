@@ -231,9 +231,13 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
     vcpu->backend = NULL;
 }
 
-/* An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. */
+/*
+ * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The flush stays asked
+ * for until the vCPU is loaded again: needless flushes, once in a generation.
+ */
 static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
 {
+    svm->vmcb->tlb_control = TLB_CONTROL_NOTHING;
     if (svm->asid_generation == cpu->asid_generation)
         return;
     if (cpu->next_asid == svm_machine.asids) {
@@ -278,7 +282,7 @@ static void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 
     if (event->has_error)
         inject |= EVENT_EV | (uint64_t)event->error << EVENT_ERROR_SHIFT;
-    vmcb_of(vcpu)->eventinj = inject;
+    vmcb_of(vcpu)->eventinj = inject; /* the CPU clears V when it has delivered it */
 }
 
 /* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4). */
