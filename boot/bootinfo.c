@@ -248,6 +248,47 @@ static const char *sort_regions(struct bootinfo *info, const struct raw_map *map
     return NULL;
 }
 
+/* Whether [start, start + size) lies in one usable region; regions that touch are one. */
+static bool inside_usable(const struct bootinfo *info, uint64_t start, uint64_t size)
+{
+    for (unsigned i = 0; i < info->region_count; i++) {
+        const struct boot_region *region = &info->region[i];
+
+        if (region->type == BOOT_REGION_USABLE && start >= region->start.raw &&
+            start + size <= region->start.raw + region->size)
+            return true;
+    }
+    return false;
+}
+
+static bool touches_usable(const struct bootinfo *info, uint64_t start, uint64_t size)
+{
+    for (unsigned i = 0; i < info->region_count; i++) {
+        const struct boot_region *region = &info->region[i];
+
+        if (region->type == BOOT_REGION_USABLE && start < region->start.raw + region->size &&
+            start + size > region->start.raw)
+            return true;
+    }
+    return false;
+}
+
+/* What the loader placed, against its own memory map. */
+static const char *check_places(struct bootinfo *info)
+{
+    struct boot_framebuffer *screen = &info->framebuffer;
+
+    for (unsigned i = 0; i < info->module_count; i++) {
+        const struct boot_module *module = &info->module[i];
+
+        if (module->size != 0 && !inside_usable(info, module->start.raw, module->size))
+            return "a module of the boot loader lies outside usable memory";
+    }
+    if (touches_usable(info, screen->start.raw, (uint64_t)screen->pitch * screen->height))
+        memset(screen, 0, sizeof(*screen));
+    return NULL;
+}
+
 static const char *parse_tag(struct bootinfo *info, struct raw_map *map, uint32_t type,
                              struct payload payload)
 {
@@ -317,6 +358,8 @@ int bootinfo_parse(struct bootinfo *info, const void *block, size_t size, const 
     *why = parse_block(info, &map, block, size);
     if (!*why)
         *why = sort_regions(info, &map);
+    if (!*why)
+        *why = check_places(info);
     if (!*why && info->region_count == 0)
         *why = "the boot loader gives no memory map";
     return *why ? -EINVAL : 0;

@@ -45,16 +45,18 @@
 #define WAIT_US       10000  /* a byte at 1200 baud takes 8.3 ms */
 #define WAIT_READS    200000 /* the bound while the TSC's frequency is not known */
 #define POLL_MS       5
+#define IRQ_TEST_MS   20
 #define INTERRUPT_MAX 256 /* causes handled in one interrupt: a stuck line must not keep the CPU */
 
 static struct {
     struct uart_config config;
     volatile uint8_t *registers; /* MMIO only */
     bool present;
-    bool stuck;      /* it did not take a byte in time; cleared when it does */
-    bool interrupts; /* the ring is drained by interrupts, or by the timer */
+    bool stuck;   /* it did not take a byte in time; cleared when it does */
+    bool started; /* the ring is drained by interrupts, or by the timer */
     bool by_timer;
-    unsigned fifo; /* bytes that an empty transmitter takes */
+    bool interrupted; /* an interrupt has come */
+    unsigned fifo;    /* bytes that an empty transmitter takes */
     char ring[RING_SIZE];
     uint32_t head, tail; /* free-running */
     uint64_t lost;
@@ -250,6 +252,7 @@ static void service(void)
 static void uart_interrupt(void *context)
 {
     (void)context;
+    uart.interrupted = true;
     for (unsigned i = 0; i < INTERRUPT_MAX && (uart_read(UART_IIR) & IIR_NONE) == 0; i++)
         service();
 }
@@ -262,29 +265,42 @@ static void uart_poll(struct timer *timer)
     timer_arm(timer, tsc_now() + tsc_hz() / 1000 * POLL_MS);
 }
 
-void uart_start(void (*received)(void *context, char c), void *context)
+/* An empty transmitter interrupts as soon as that is allowed: whether the line works shows at once. */
+static int try_interrupt(void)
 {
+    uint64_t end = tsc_now() + tsc_hz() / 1000 * IRQ_TEST_MS;
     int error = -ENODEV;
 
+    if (uart.config.gsi >= 0 && uart.config.isa)
+        error = irq_connect_isa((unsigned)uart.config.gsi, uart_interrupt, NULL);
+    else if (uart.config.gsi >= 0)
+        error = irq_connect_gsi((unsigned)uart.config.gsi, uart_interrupt, NULL);
+    if (error)
+        return error;
+    uart_set(UART_IER, IER_RECEIVED | IER_TRANSMIT_EMPTY);
+    while (!uart.interrupted && tsc_now() < end)
+        cpu_take_interrupts();
+    return uart.interrupted ? 0 : -ETIMEDOUT;
+}
+
+void uart_start(void (*received)(void *context, char c), void *context)
+{
     if (!uart.present)
         return;
     uart.received = received;
     uart.context = context;
     uart_flush();
-    if (uart.config.gsi >= 0 && uart.config.isa)
-        error = irq_connect_isa((unsigned)uart.config.gsi, uart_interrupt, NULL);
-    else if (uart.config.gsi >= 0)
-        error = irq_connect_gsi((unsigned)uart.config.gsi, uart_interrupt, NULL);
-    uart.interrupts = true;
-    if (error) {
-        log_warn("uart: no interrupt for the serial port at 0x%llx (error %d): it is polled every %d ms",
-                 (unsigned long long)uart.config.base, error, POLL_MS);
-        uart.by_timer = true;
-        timer_init(&uart.poll, &this_cpu()->timers, uart_poll);
-        uart_poll(&uart.poll);
+    if (try_interrupt() == 0) {
+        uart.started = true;
         return;
     }
-    uart_set(UART_IER, IER_RECEIVED);
+    log_warn("uart: the serial port at 0x%llx gives no interrupts: it is polled every %d ms",
+             (unsigned long long)uart.config.base, POLL_MS);
+    uart_set(UART_IER, 0);
+    uart.started = true;
+    uart.by_timer = true;
+    timer_init(&uart.poll, &this_cpu()->timers, uart_poll);
+    uart_poll(&uart.poll);
 }
 
 void uart_write(const char *text, size_t length)
@@ -293,7 +309,7 @@ void uart_write(const char *text, size_t length)
         return;
     for (size_t i = 0; i < length; i++) {
         if (uart.head - uart.tail == RING_SIZE) {
-            if (uart.interrupts) {
+            if (uart.started) {
                 uart.lost += length - i;
                 break;
             }
@@ -301,7 +317,7 @@ void uart_write(const char *text, size_t length)
         }
         uart.ring[uart.head++ % RING_SIZE] = text[i];
     }
-    if (!uart.interrupts)
+    if (!uart.started)
         drain_polled();
     else if (!uart.by_timer)
         uart_set(UART_IER, IER_RECEIVED | IER_TRANSMIT_EMPTY); /* an empty FIFO then interrupts at once */
@@ -327,7 +343,7 @@ void uart_flush(void)
 
 void uart_polled(void)
 {
-    uart.interrupts = false;
+    uart.started = false;
     if (uart.present) {
         uart_set(UART_IER, 0);
         drain_polled();
@@ -347,7 +363,7 @@ static void log_write(struct log_sink *sink, const char *text, size_t length)
     char note[80];
 
     (void)sink;
-    if (uart.interrupts && uart_space() < length + 1 + sizeof(note)) {
+    if (uart.started && uart_space() < length + 1 + sizeof(note)) {
         dropped++;
         return;
     }

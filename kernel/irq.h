@@ -36,5 +36,5 @@ int irq_connect_isa(unsigned isa_irq, irq_handler *handler, void *context) __mus
  * are (ACPI 6.4, 5.2.15). */
 int irq_connect_gsi(unsigned gsi, irq_handler *handler, void *context) __must_check;
 
-/* For the boot CPU, once, after acpi.c and lapic.c: masks the 8259s, brings up the I/O APICs. */
+/* For the boot CPU, once, after acpi.c and before lapic.c: silences the 8259s, brings up the I/O APICs. */
 void irq_init(void);

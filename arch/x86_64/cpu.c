@@ -19,7 +19,6 @@ static const struct {
     [CPU_SMEP] = { 0x00000007, EBX, 7 },    [CPU_SMAP] = { 0x00000007, EBX, 20 },
     [CPU_UMIP] = { 0x00000007, ECX, 2 },    [CPU_PGE] = { 0x00000001, EDX, 13 },
     [CPU_PAT] = { 0x00000001, EDX, 16 },    [CPU_MCE] = { 0x00000001, EDX, 7 },
-    [CPU_ARAT] = { 0x00000006, EAX, 2 },
 };
 
 static bool feature_present(unsigned index)

@@ -266,6 +266,12 @@ static inline void cpu_idle(void)
     __asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
+/* Takes the interrupts that are pending, then has them off again. */
+static inline void cpu_take_interrupts(void)
+{
+    __asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
 /* What the hypervisor asks of CPUID more than once. The order is that of the table in cpu.c. */
 enum cpu_feature {
     CPU_X2APIC,
@@ -284,7 +290,6 @@ enum cpu_feature {
     CPU_PGE,
     CPU_PAT,
     CPU_MCE,
-    CPU_ARAT, /* the APIC timer runs in every C-state */
     CPU_FEATURES,
 };
 

@@ -52,8 +52,8 @@ static void enable(void)
 
 static void mask_lvt(void)
 {
-    static const uint32_t entries[] = { APIC_LVT_TIMER, APIC_LVT_LINT0, APIC_LVT_LINT1,
-                                        APIC_LVT_ERROR, APIC_LVT_PERF,  APIC_LVT_THERMAL };
+    static const uint32_t entries[] = { APIC_LVT_TIMER, APIC_LVT_LINT0,   APIC_LVT_LINT1, APIC_LVT_ERROR,
+                                        APIC_LVT_PERF,  APIC_LVT_THERMAL, APIC_LVT_CMCI };
     uint32_t max = APIC_VERSION_MAX_LVT(lapic_read(APIC_VERSION)); /* which of them exist: SDM 11.4.8 */
 
     for (unsigned i = 0; i < ARRAY_SIZE(entries) && i <= max; i++)
@@ -159,9 +159,9 @@ void lapic_eoi(void)
 
 uint32_t lapic_id(void)
 {
-    uint32_t id = lapic_read(APIC_ID);
-
-    return x2apic ? id : id >> APIC_ID_SHIFT;
+    if (x2apic)
+        return cpuid(0xb).edx; /* the same number (SDM 11.12.8.1), and some emulators lack the MSR */
+    return lapic_read(APIC_ID) >> APIC_ID_SHIFT;
 }
 
 void lapic_timer_program(uint64_t deadline)

@@ -275,6 +275,41 @@ static void long_strings_are_cut(void **state)
     assert_int_equal(strlen(info.cmdline), BOOT_CMDLINE_MAX - 1);
 }
 
+static void places_are_checked_against_the_map(void **state)
+{
+    struct {
+        uint64_t address;
+        uint32_t pitch, width, height;
+        uint8_t bits, type;
+        uint16_t reserved;
+    } __packed screen = { 0xb8000, 160, 80, 25, 16, 2, 0 };
+    struct block block;
+
+    (void)state;
+    start(&block);
+    add_map(&block, plain, 2);
+    add_module(&block, 0x7fff000, 0x8000001, "beyond");
+    end(&block);
+    assert_int_equal(parse(&block), -22);
+    assert_non_null(strstr(why, "outside usable memory"));
+
+    start(&block);
+    add_map(&block, plain, 2);
+    add(&block, 8, &screen, sizeof(screen));
+    end(&block);
+    assert_int_equal(parse(&block), 0);
+    assert_int_equal(info.framebuffer.start.raw, 0xb8000);
+    assert_true(info.framebuffer.text);
+
+    screen.address = 0x100000 - 4000 + 1; /* its last byte is the first of usable memory */
+    start(&block);
+    add_map(&block, plain, 2);
+    add(&block, 8, &screen, sizeof(screen));
+    end(&block);
+    assert_int_equal(parse(&block), 0);
+    assert_int_equal(info.framebuffer.start.raw, 0);
+}
+
 static void newer_rsdp_is_kept(void **state)
 {
     struct block block;
@@ -328,6 +363,7 @@ int main(void)
         cmocka_unit_test(too_much_is_an_error),
         cmocka_unit_test(damaged_blocks_are_refused),
         cmocka_unit_test(long_strings_are_cut),
+        cmocka_unit_test(places_are_checked_against_the_map),
         cmocka_unit_test(newer_rsdp_is_kept),
         cmocka_unit_test(options),
     };
