@@ -121,8 +121,7 @@ _Noreturn static void main_stack_start(void)
         panic("no memory for the task state");
     acpi_init(&bootinfo);
     tsc_init();
-    irq_init(); /* before lapic_init(): an 8259 that is silenced late leaves its request behind in the local
-                   APIC */
+    irq_init(); /* before lapic_init(): a late 8259 leaves its request behind in the local APIC */
     lapic_init();
     follow_firmware_console();
     sched_init();

@@ -75,13 +75,6 @@ static void lapic_error(void *context)
     logged = true;
 }
 
-/* The queue itself is run by the CPU loop, which then programs the next deadline. */
-static void lapic_timer(void *context)
-{
-    (void)context;
-    this_cpu()->timer_programmed = TIMER_NEVER;
-}
-
 /* A kick has done its work by ending HLT or the guest's run. */
 static void lapic_kick(void *context)
 {
@@ -123,7 +116,6 @@ static void init_shared(void)
 {
     x2apic = cpu_has(CPU_X2APIC);
     use_deadline = cpu_has(CPU_TSC_DEADLINE);
-    irq_bind(IRQ_VECTOR_TIMER, lapic_timer, NULL);
     irq_bind(IRQ_VECTOR_KICK, lapic_kick, NULL);
     irq_bind(IRQ_VECTOR_ERROR, lapic_error, NULL);
 }
