@@ -33,6 +33,7 @@ static void crash_exec(void)
     void (*function)(void) = (void (*)(void))(uintptr_t)ret;
 
     function();
+    __asm__ volatile(""); /* else it were a jump, and the report could not name us */
 }
 
 static void crash_div(void)

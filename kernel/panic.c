@@ -48,7 +48,11 @@ static void report_frame(unsigned number, uint64_t rip)
     uint64_t offset;
     const char *name = symbol_find(rip, &offset);
 
-    log_error("#%-2u %016llx  %s+0x%llx", number, (unsigned long long)rip, name, (unsigned long long)offset);
+    if (name)
+        log_error("#%-2u %016llx  %s+0x%llx", number, (unsigned long long)rip, name,
+                  (unsigned long long)offset);
+    else
+        log_error("#%-2u %016llx  (not code)", number, (unsigned long long)rip);
 }
 
 void panic_backtrace(uint64_t rip, uint64_t rbp)

@@ -13,9 +13,8 @@ const char *symbol_find(uint64_t address, uint64_t *offset)
         else
             high = middle;
     }
-    *offset = address;
     if (low == 0 || address < (uintptr_t)image_text_start || address >= (uintptr_t)image_text_end)
-        return "?";
+        return NULL;
     *offset = address - symbol_address[low - 1];
     return symbol_text + symbol_name[low - 1];
 }

@@ -9,6 +9,5 @@ extern const uint64_t symbol_address[];
 extern const uint32_t symbol_name[];
 extern const char symbol_text[];
 
-/* The function that holds `address`, with *offset from its start; "?" and the address itself when there is
- * none. */
+/* The function that holds `address`, with *offset from its start; NULL where there is no code. */
 const char *symbol_find(uint64_t address, uint64_t *offset);

@@ -188,6 +188,16 @@ static void report_code(uint64_t rip)
     log_error("code at rip: %s", text);
 }
 
+/* A call to where no code is has left nothing but its return address: the backtrace starts there. */
+static uint64_t backtrace_start(const struct trap_frame *frame)
+{
+    uint64_t caller;
+
+    if (frame->vector == VECTOR_PF && (frame->error & PF_FETCH) != 0 && trap_load(frame->rsp, &caller) == 0)
+        return caller;
+    return frame->rip;
+}
+
 static _Noreturn void crash(const struct trap_frame *frame)
 {
     char text[160];
@@ -196,7 +206,7 @@ static _Noreturn void crash(const struct trap_frame *frame)
     panic_begin("%s", text);
     report_registers(frame);
     report_code(frame->rip);
-    panic_backtrace(frame->rip, frame->rbp);
+    panic_backtrace(backtrace_start(frame), frame->rbp);
     panic_end();
 }
 
