@@ -4,9 +4,10 @@
 #include "lib/format.h"
 #include "lib/string.h"
 
-#define RING_SIZE 65536
-#define LINE_MAX  256
-#define STAMP_MAX 32
+#define RING_SIZE  65536
+#define LINE_MAX   256
+#define STAMP_MAX  32
+#define LOCK_TRIES 100000
 
 /*
  * Each line in the ring is one byte with its level, then its text up to and with the newline. The lock orders
@@ -86,7 +87,7 @@ void log_line_v(enum log_level level, const char *fmt, va_list args)
 
     bool locked = lock_try(&lock);
 
-    for (unsigned i = 0; !locked && i < 1000000; i++)
+    for (unsigned i = 0; !locked && i < LOCK_TRIES; i++)
         locked = lock_try(&lock);
     ring_add(level, line, length);
     if (level <= shown)
@@ -108,6 +109,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 void log_add_sink(struct log_sink *sink)
 {
     char line[STAMP_MAX + LINE_MAX + 1];
+    struct log_sink **last = &sinks;
 
     for (uint64_t at = tail; at < head;) {
         enum log_level level = (enum log_level)ring_at(at);
@@ -117,8 +119,9 @@ void log_add_sink(struct log_sink *sink)
             sink->write(sink, line, length);
         at += 1 + length;
     }
-    sink->next = sinks;
-    sinks = sink;
+    while (*last)
+        last = &(*last)->next;
+    *last = sink; /* in the order of their coming: in a crash the oldest and simplest speaks first */
 }
 
 void log_set_level(enum log_level level)

@@ -153,23 +153,46 @@ uint64_t tsc_hz(void)
     return hz;
 }
 
-void tsc_init(void)
+static uint64_t from_reference(const char **source)
 {
     static bool (*const open[])(struct reference *) = { hpet_open, pm_timer_open, pit_open };
-    struct reference reference;
-    const char *source;
-    uint64_t found = from_cpuid(&source);
+    struct reference reference = { 0 };
 
-    for (unsigned i = 0; found == 0 && i < ARRAY_SIZE(open); i++) {
-        if (!open[i](&reference))
-            continue;
-        found = measure(&reference);
-        source = reference.name;
+    for (unsigned i = 0; i < ARRAY_SIZE(open); i++) {
+        uint64_t found = open[i](&reference) ? measure(&reference) : 0;
+
+        *source = reference.name;
+        if (found)
+            return found;
     }
-    if (found == 0)
+    return 0;
+}
+
+/* What CPUID says is exact where it is true, but emulators and overclockers make it untrue. */
+static uint64_t choose(uint64_t told, uint64_t measured, const char *teller, const char **source)
+{
+    uint64_t difference = told > measured ? told - measured : measured - told;
+
+    if (told == 0)
+        return measured;
+    if (measured != 0 && difference > measured / 100) {
+        log_warn("tsc: %s says %llu MHz, but the %s says %llu MHz: the latter is used", teller,
+                 (unsigned long long)(told / 1000000), *source, (unsigned long long)(measured / 1000000));
+        return measured;
+    }
+    *source = teller;
+    return told;
+}
+
+void tsc_init(void)
+{
+    const char *source = "", *teller = "";
+    uint64_t told = from_cpuid(&teller);
+
+    hz = choose(told, from_reference(&source), teller, &source);
+    if (hz == 0)
         panic("no clock to measure the time-stamp counter against: neither CPUID, HPET, PM timer nor PIT "
               "works");
-    hz = found;
     log_info("tsc: %llu.%03llu MHz, from %s%s", (unsigned long long)(hz / 1000000),
              (unsigned long long)(hz / 1000 % 1000), source,
              cpu_has(CPU_INVARIANT_TSC) ? "" : ", not invariant");

@@ -15,9 +15,9 @@ static __always_inline uint64_t tsc_now(void)
 uint64_t tsc_hz(void);
 
 /*
- * Finds the frequency: CPUID 0x15/0x16, else a hypervisor's CPUID 0x40000010, else measured against HPET, PM
- * timer or PIT (the first that is there). Logs which one and the result. Needs ACPI tables parsed. Boot CPU,
- * once.
+ * Finds the frequency: CPUID 0x15/0x16, else a hypervisor's CPUID 0x40000010, checked against HPET, PM timer
+ * or PIT (the first that is there), whose measurement counts where they differ by more than 1 %. Logs the
+ * source and the result; panics if there is none. Needs ACPI tables parsed. Boot CPU, once.
  */
 void tsc_init(void);
 
