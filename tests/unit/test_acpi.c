@@ -228,7 +228,7 @@ static void s5_in_odd_forms(void **state)
     (void)state;
     assert_false(acpi_find_s5(truncated, sizeof(truncated), &a, &b));
     for (size_t size = 0; size < sizeof(dsdt_body); size++) {
-        uint8_t *copy = malloc(size + 1);
+        uint8_t *copy = malloc(size ? size : 1);
 
         memcpy(copy, dsdt_body, size);
         if (size < 18)
