@@ -57,5 +57,6 @@ void uart_flush(void);
 /* From now on everything is sent polled: for a crash report, where interrupts no longer come. */
 void uart_polled(void);
 
-/* Makes the serial line a sink of the log; \n goes out as \r\n. */
+/* Makes the serial line a sink of the log; \n goes out as \r\n. Again after uart_init() moved it: the new
+ * place then gets all of the log. */
 void uart_log(void);

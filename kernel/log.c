@@ -119,7 +119,7 @@ void log_add_sink(struct log_sink *sink)
             sink->write(sink, line, length);
         at += 1 + length;
     }
-    while (*last)
+    while (*last && *last != sink)
         last = &(*last)->next;
     *last = sink; /* in the order of their coming: in a crash the oldest and simplest speaks first */
 }

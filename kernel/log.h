@@ -20,7 +20,8 @@ void log_line_v(enum log_level level, const char *fmt, va_list args) __printf(2,
 
 /*
  * A place that shows the log: write() gets finished text, newline included, and must not call the log.
- * A sink that is added later first gets everything that the ring still holds.
+ * A sink that is added later first gets everything that the ring still holds; so does one that is added again
+ * (it now shows another place).
  */
 struct log_sink {
     const char *name;

@@ -88,7 +88,9 @@ static void follow_firmware_console(void)
     if (!acpi.console.present || option("console", value, sizeof(value)) || uart_same(&config))
         return;
     log_info("console: moving to the firmware's console at 0x%llx (SPCR)", (unsigned long long)config.base);
-    if (uart_init(&config))
+    if (uart_init(&config) == 0)
+        uart_log();
+    else
         log_warn("console: no UART answers there");
 }
 
