@@ -53,6 +53,7 @@ static struct {
     volatile uint8_t *registers; /* MMIO only */
     bool present;
     bool stuck;   /* it did not take a byte in time; cleared when it does */
+    bool wanted;  /* uart_start() was called */
     bool started; /* the ring is drained by interrupts, or by the timer */
     bool by_timer;
     bool interrupted; /* an interrupt has come */
@@ -67,17 +68,27 @@ static struct {
 
 static uint8_t uart_read(unsigned reg)
 {
-    if (uart.registers)
-        return uart.registers[reg * uart.config.stride];
-    return in8((uint16_t)(uart.config.base + reg * uart.config.stride));
+    volatile uint8_t *at;
+
+    if (!uart.registers)
+        return in8((uint16_t)(uart.config.base + reg * uart.config.stride));
+    at = uart.registers + reg * uart.config.stride;
+    return uart.config.stride == 4 ? (uint8_t) * (volatile uint32_t *)at : *at;
 }
 
 static void uart_set(unsigned reg, uint8_t value)
 {
-    if (uart.registers)
-        uart.registers[reg * uart.config.stride] = value;
-    else
+    volatile uint8_t *at;
+
+    if (!uart.registers) {
         out8((uint16_t)(uart.config.base + reg * uart.config.stride), value);
+        return;
+    }
+    at = uart.registers + reg * uart.config.stride;
+    if (uart.config.stride == 4)
+        *(volatile uint32_t *)at = value;
+    else
+        *at = value;
 }
 
 /* Parses digits of `base`; NULL if there are none or the value exceeds max. */
@@ -151,24 +162,23 @@ static bool uart_answers(void)
     return uart_read(UART_SCR) == 0xa5 && uart_read(UART_LSR) != 0xff;
 }
 
-int uart_init(const struct uart_config *config)
+/* Lets go of the UART in use: it is quiet from now on. */
+static void close(void)
 {
+    if (!uart.present)
+        return;
     uart_flush();
-    uart.present = false;
-    uart.stuck = false;
-    uart.config = *config;
-    uart.registers = NULL;
-    if (config->mmio) {
-        uart.registers = map_device(hpa(config->base), 8u * config->stride);
-        if (!uart.registers)
-            return -ENOMEM;
-    }
-    if (!uart_answers())
-        return -ENODEV;
-
     uart_set(UART_IER, 0);
-    if (config->baud) {
-        uint32_t divisor = UART_CLOCK / 16 / config->baud;
+    if (uart.by_timer)
+        timer_cancel(&uart.poll);
+    uart.present = uart.started = uart.by_timer = uart.stuck = uart.interrupted = false;
+}
+
+static void set_up(void)
+{
+    uart_set(UART_IER, 0);
+    if (uart.config.baud) {
+        uint32_t divisor = UART_CLOCK / 16 / uart.config.baud;
 
         uart_set(UART_LCR, LCR_8N1 | LCR_DLAB);
         uart_set(UART_DLL, (uint8_t)divisor);
@@ -178,8 +188,37 @@ int uart_init(const struct uart_config *config)
     uart_set(UART_FCR, FCR_ENABLE | FCR_CLEAR | FCR_TRIGGER_8);
     uart.fifo = (uart_read(UART_IIR) & IIR_FIFOS) == IIR_FIFOS ? FIFO_SIZE : 1;
     uart_set(UART_MCR, MCR_DTR_RTS | MCR_OUT2);
+}
+
+static int open(const struct uart_config *config)
+{
+    uart.config = *config;
+    uart.registers = NULL;
+    if (config->mmio) {
+        uart.registers = map_device(hpa(config->base), 8u * config->stride);
+        if (!uart.registers)
+            return -ENOMEM;
+    }
+    if (!uart_answers())
+        return -ENODEV;
+    set_up();
     uart.present = true;
     return 0;
+}
+
+int uart_init(const struct uart_config *config)
+{
+    struct uart_config old = uart.config;
+    bool had_one = uart.present;
+    int error;
+
+    close();
+    error = open(config);
+    if (error && had_one)
+        (void)open(&old); /* it answered before */
+    if (uart.wanted)
+        uart_start(uart.received, uart.context);
+    return error;
 }
 
 bool uart_present(void)
@@ -285,10 +324,11 @@ static int try_interrupt(void)
 
 void uart_start(void (*received)(void *context, char c), void *context)
 {
-    if (!uart.present)
-        return;
+    uart.wanted = true;
     uart.received = received;
     uart.context = context;
+    if (!uart.present)
+        return;
     uart_flush();
     if (try_interrupt() == 0) {
         uart.started = true;

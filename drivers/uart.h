@@ -10,7 +10,7 @@
 struct uart_config {
     bool mmio;
     uint64_t base;  /* port or physical address */
-    uint8_t stride; /* bytes from one register to the next */
+    uint8_t stride; /* bytes from one register to the next; 4: accessed 32 bits wide */
     uint32_t baud;  /* 0: leave the divisor as the firmware set it */
     int gsi;        /* global system interrupt, or -1: the line is polled */
     bool isa;       /* gsi is an ISA IRQ number instead, subject to the MADT's overrides */
@@ -25,8 +25,9 @@ struct uart_config {
 int uart_parse(struct uart_config *config, const char *text) __must_check;
 
 /*
- * Sets up the UART, polled. For MMIO, paging must be up. -ENODEV when nothing answers there; uart_write()
- * then throws its text away. May be called again with another config.
+ * Sets up the UART, polled. For MMIO, paging must be up. -ENODEV when nothing answers there: a UART in use
+ * before stays in use then, and without one uart_write() throws its text away. May be called again with
+ * another config, also after uart_start().
  */
 int uart_init(const struct uart_config *config) __must_check;
 

@@ -318,6 +318,11 @@ const char *manager_state_name(const struct managed *vm)
     return names[vm->state];
 }
 
+const char *manager_console(void)
+{
+    return manager.config ? manager.config->console : "";
+}
+
 struct managed *manager_attached(void)
 {
     if (!manager.config)

@@ -53,5 +53,8 @@ const char *manager_state_name(const struct managed *vm);
 /* The VM whose console the wire shows at start; NULL: the shell. */
 struct managed *manager_attached(void);
 
+/* The config's `console`, empty if it names none. Valid after manager_init(). */
+const char *manager_console(void);
+
 /* Called when no VM is left running and the config asks for poweroff or reboot: last chance to flush. */
 void manager_on_end(void (*end)(bool reboot));

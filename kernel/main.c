@@ -71,8 +71,18 @@ static void open_console(void)
         log_warn("console=%s is not understood: com1 is used (examples: com1,115200 com2 0x3f8,9600)", value);
 }
 
-/* The firmware's own choice counts when the command line makes none and nothing answers, or something else,
- * at COM1. */
+static void move_console(const struct uart_config *config, const char *whose)
+{
+    if (uart_same(config))
+        return;
+    log_info("console: moving to 0x%llx, as %s says", (unsigned long long)config->base, whose);
+    if (uart_init(config) == 0)
+        uart_log();
+    else
+        log_warn("console: no UART answers at 0x%llx", (unsigned long long)config->base);
+}
+
+/* The command line goes before the config, the config before the firmware's table, and that before COM1. */
 static void follow_firmware_console(void)
 {
     char value[4];
@@ -85,13 +95,22 @@ static void follow_firmware_console(void)
         .gsi = acpi.console.isa_irq >= 0 ? acpi.console.isa_irq : (int)acpi.console.gsi,
     };
 
-    if (!acpi.console.present || option("console", value, sizeof(value)) || uart_same(&config))
+    if (acpi.console.present && !option("console", value, sizeof(value)))
+        move_console(&config, "the firmware (SPCR)");
+}
+
+static void follow_config_console(const char *text)
+{
+    char value[4];
+    struct uart_config config;
+
+    if (*text == '\0' || option("console", value, sizeof(value)))
         return;
-    log_info("console: moving to the firmware's console at 0x%llx (SPCR)", (unsigned long long)config.base);
-    if (uart_init(&config) == 0)
-        uart_log();
+    if (uart_parse(&config, text) == 0)
+        move_console(&config, "the config");
     else
-        log_warn("console: no UART answers there");
+        log_warn("console: '%s' in the config is not understood (examples: com1,115200 com2 0x3f8,9600)",
+                 text);
 }
 
 static void log_start(void)
@@ -136,6 +155,7 @@ _Noreturn static void main_stack_start(void)
     vm_init();
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
+    follow_config_console(manager_console());
     manager_on_end(end);
     manager_autostart();
     log_info("plinth: ready");

@@ -13,13 +13,13 @@ OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 START = 120  # seconds: a loaded machine is slow, and no test passes by waiting
 
 
-def make_image(folder, cmdline=""):
-    """An image with this hypervisor command line; returns its path."""
-    config = os.path.join(folder, "plinth.toml")
+def make_image(folder, cmdline="", config="# no machines\n"):
+    """An image with this hypervisor command line and config; returns its path."""
+    path = os.path.join(folder, "plinth.toml")
     image = os.path.join(folder, "plinth.iso")
-    with open(config, "w", encoding="ascii") as file:
-        file.write("# no machines\n")
-    command = [os.path.join(TOP, "tools/mkiso"), config, "-o", image, "--no-check", "--cmdline", cmdline]
+    with open(path, "w", encoding="ascii") as file:
+        file.write(config)
+    command = [os.path.join(TOP, "tools/mkiso"), path, "-o", image, "--no-check", "--cmdline", cmdline]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return image
 

@@ -97,6 +97,22 @@ def test_serial_port_without_interrupt(folder):
         vm.expect_end()
 
 
+@pytest.mark.parametrize("cmdline,config,port", [
+    ("", '[host]\nconsole = "com2"\n', 2),
+    ("console=com1", '[host]\nconsole = "com2"\n', 1),
+    ("", '[host]\nconsole = "0x2f0"\n', 1),
+])
+def test_console_is_found(folder, cmdline, config, port):
+    """The config moves the console, the command line overrules it, and where nothing answers it stays."""
+    other = ["-serial", "stdio"] if port == 2 else ["-serial", "null"]
+    with Machine(folder, make_image(folder, cmdline, config), serial=port == 1, extra=other) as vm:
+        vm.expect("loaded by GRUB")
+        vm.expect("plinth: ready")
+        vm.expect("plinth> ")
+        vm.serial.send("version\r")
+        vm.expect(r"Plinth \d+\.\d+")
+
+
 def test_runs_without_any_serial_port(folder, image):
     with Machine(folder, image, serial=False) as vm:
         vm.until(lambda vm: re.search(r"RIP=f{8}8.*HLT=1", vm.monitor("info registers")))
