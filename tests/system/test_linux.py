@@ -1,0 +1,87 @@
+"""A stock Linux kernel runs, answers, complains about nothing that Plinth gives it, and can end in each way."""
+
+import re
+
+import pytest
+
+PROMPT = r"demo# "
+
+CONFIG = """\
+[host]
+attach = "demo"
+when-all-stopped = "poweroff"
+
+[vm.demo]
+memory = "256M"
+kernel = "vmlinuz"
+initrd = "initrd.img"
+cmdline = "console=ttyS0"
+"""
+
+# What Linux says of hardware that Plinth provides, at level warning or worse.
+SUBJECT = re.compile(r"apic|irq|interrupt|timer|clock|tsc|acpi|pit\b|hpet|rtc|i8042|8250|ttyS|pci|mce|nmi|lockup|stall|bug|firmware"
+                     r"|unstable|spurious|unchecked msr|calibrat|x86/fpu|e820|mtrr|pat\b", re.I)
+# Said of any machine like this one, real or not.
+HARMLESS = re.compile(r"mitigat|vulnerab|Speculative|spectre|retbleed|SRSO|MDS|TAA|MMIO Stale|Zenbleed|"
+                      r"ENERGY_PERF_BIAS|platform eisa|No such device|can't be loaded", re.I)
+
+
+def to_shell(boot, linux, **options):
+    machine = boot(CONFIG, linux, **options)
+    machine.expect(PROMPT)
+    return machine
+
+
+@pytest.mark.parametrize("uefi", [False, True], ids=["bios", "uefi"])
+def test_shell(boot, linux, uefi):
+    machine = to_shell(boot, linux, uefi=uefi)
+    assert "Linux demo" in machine.ask(PROMPT, "uname -a")
+    interrupts = machine.ask(PROMPT, "cat /proc/interrupts")
+    assert "ttyS0" in interrupts
+    assert re.search(r"^ *LOC: +[1-9]", interrupts, re.M), interrupts
+    assert "8\n" in machine.ask(PROMPT, "echo $((3+5))").replace("\r", "")
+    machine.send("poweroff -f\r")
+    machine.expect(r"vm demo: powered off")
+    assert machine.ends() == 0
+
+
+def test_no_complaint(boot, linux):
+    machine = to_shell(boot, linux)
+    text = machine.ask(PROMPT, "dmesg -r | grep '^<[0-4]>'; echo end")
+    lines = [line.strip() for line in text.splitlines() if re.match(r"<[0-4]>", line)]
+    complaints = [line for line in lines if SUBJECT.search(line) and not HARMLESS.search(line)]
+    assert not complaints, "\n".join(complaints)
+
+
+def test_clock(boot, linux):
+    """The clock source is one that does not stop, and the date is the machine's."""
+    machine = to_shell(boot, linux, extra=["-rtc", "base=2025-06-15T12:00:00"])
+    source = machine.ask(PROMPT, "cat /sys/devices/system/clocksource/clocksource0/current_clocksource")
+    assert re.search(r"kvm-clock|tsc", source), source
+    assert "2025-06-15" in machine.ask(PROMPT, "date -u +%F")
+    before = int(re.search(r"\d+", machine.ask(PROMPT, "date +%s%N | cut -c 1-19"))[0])
+    machine.ask(PROMPT, "sleep 2")
+    after = int(re.search(r"\d+", machine.ask(PROMPT, "date +%s%N | cut -c 1-19"))[0])
+    assert after - before >= 2
+
+
+def test_reboot(boot, linux):
+    machine = to_shell(boot, linux)
+    machine.send("reboot -f\r")
+    machine.expect(r"vm demo: reset by the guest: starting again")
+    machine.expect(PROMPT)
+    machine.send("poweroff -f\r")
+    machine.expect(r"vm demo: powered off")
+    assert machine.ends() == 0
+
+
+def test_panic_stays_alone(boot, linux, guest):
+    """A crashed kernel ends nothing but itself: the other VM runs to its end."""
+    config = CONFIG.replace('attach = "demo"', 'attach = "test"') + """
+[vm.test]
+memory = "64M"
+kernel = "test.elf"
+debug-exit = true
+"""
+    machine = boot(config.replace("console=ttyS0", "console=ttyS0 rdinit=/nowhere init=/nowhere"), {**linux, "test.elf": guest("pci")})
+    machine.expect(r"vm test: exited with code 0")

@@ -1,0 +1,64 @@
+"""The management shell: the commands of `help`, and a console that can be left."""
+
+import re
+
+import pytest
+
+CONFIG = """\
+[vm.one]
+memory = "16M"
+kernel = "spin.elf"
+autostart = false
+
+[vm.two]
+memory = "16M"
+kernel = "halt.elf"
+autostart = false
+"""
+PROMPT = r"plinth> "
+
+
+@pytest.fixture
+def shell(boot, guest):
+    machine = boot(CONFIG, {"spin.elf": guest("spin"), "halt.elf": guest("halt")})
+    machine.expect(r"plinth: ready")
+    machine.send("\r")
+    machine.expect(PROMPT)
+    return machine
+
+
+def test_help_and_list(shell):
+    text = shell.ask(PROMPT, "help")
+    for command in ("list", "start", "destroy", "console", "dmesg", "mem", "poweroff"):
+        assert re.search(rf"^\s*{command}\b", text, re.M), command
+    text = shell.ask(PROMPT, "list")
+    assert re.search(r"^one\s+stopped", text, re.M) and re.search(r"^two\s+stopped", text, re.M), text
+
+
+def test_start_and_destroy(shell):
+    shell.ask(PROMPT, "start one")
+    shell.expect(r"vm one: started")
+    assert re.search(r"^one\s+running", shell.ask(PROMPT, "list"), re.M)
+    shell.send("destroy one\r")
+    shell.expect(r"vm one: destroyed")
+    assert re.search(r"^one\s+stopped", shell.ask(PROMPT, "list"), re.M)
+
+
+def test_wrong_commands(shell):
+    assert "there is no VM 'three'" in shell.ask(PROMPT, "start three")
+    assert "which VM?" in shell.ask(PROMPT, "start")
+    assert "strat" in shell.ask(PROMPT, "strat one")
+
+
+def test_console_and_back(shell):
+    shell.send("start one\r")
+    shell.expect(r"vm one: started")
+    shell.send("console one\r")
+    shell.expect(r"spin: interrupts off, looping")
+    shell.send("\x01d")
+    shell.expect(PROMPT)
+
+
+def test_poweroff(shell):
+    shell.send("poweroff\r")
+    assert shell.ends() == 0
