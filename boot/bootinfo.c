@@ -2,8 +2,10 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 
-/* Tag types and layouts. Source: Multiboot2 specification 2.0, 3.6; all fields little-endian, tags 8-byte
- * aligned. */
+/*
+ * Tag types and layouts. Source: Multiboot2 specification 2.0, 3.6;
+ * all fields little-endian, tags 8-byte aligned.
+ */
 enum mb2_tag_type {
     MB2_END = 0,
     MB2_CMDLINE = 1,

@@ -1,5 +1,5 @@
 ; The multiboot2 header and the way from GRUB's 32-bit protected mode to 64-bit code at IMAGE_BASE.
-; Sources: Multiboot2 specification 2.0, 3.1 (header) and 3.3 (machine state); AMD APM vol. 2, 14.6 (enabling long mode).
+; Sources: Multiboot2 specification 2.0, 3.1 (header) and 3.3 (machine state); AMD APM vol. 2, 14.6 (long mode).
 ; Everything here runs, and is linked, at its physical address.
 
 MB2_MAGIC         equ 0xe85250d6
@@ -116,7 +116,7 @@ check_cpu:
     stc
     ret
 
-; The first 4 GiB, in 2 MiB pages, at 0 and at 0xffff800000000000 (PHYS_BASE); its first 2 GiB at IMAGE_BASE too.
+; The first 4 GiB, in 2 MiB pages, at 0 and at PHYS_BASE; the first 2 GiB at IMAGE_BASE too (paging.h).
 build_tables:
     mov eax, early_pdpt + PTE_P_RW
     mov [early_pml4], eax
@@ -205,7 +205,8 @@ gdt_pointer:
 
 message_loader: db 13, 10, "Plinth cannot start: it was not loaded as a multiboot2 kernel. "
                 db "In grub.cfg, load it with the command 'multiboot2'.", 13, 10, 0
-message_cpu:    db 13, 10, "Plinth cannot start: this CPU has no 64-bit mode with no-execute pages (long mode, NX). "
+message_cpu:    db 13, 10, "Plinth cannot start: this CPU has no 64-bit mode "
+                db "with no-execute pages (long mode, NX). "
                 db "If the firmware's setup has NX (XD) switched off, switch it on.", 13, 10, 0
 
 section .boot.bss nobits alloc noexec write align=4096

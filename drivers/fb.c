@@ -12,8 +12,10 @@
 #define PIXELS_MAX  16384
 #define TEXT_WHITE  0x0f00 /* EGA attribute: white on black */
 
-/* What is on the screen. Drawing goes through cell(), which leaves alone what is right already: a scroll of
- * mostly short lines is cheap. */
+/*
+ * What is on the screen. Drawing goes through cell(), which leaves alone what is
+ * right already: a scroll of mostly short lines is cheap.
+ */
 static struct {
     struct boot_framebuffer mode;
     volatile uint8_t *memory;

@@ -4,8 +4,10 @@
 #define LAST     '~'
 #define PER_BAND 16
 
-/* Printable ASCII, sixteen glyphs side by side, five columns each and one between. The eighth row is for
- * descenders. */
+/*
+ * Printable ASCII, sixteen glyphs side by side, five columns each
+ * and one between. The eighth row is for descenders.
+ */
 static const char *const art[][FONT_HEIGHT] = {
     /*         !     "     #     $     %     &     '     (     )     *     +     ,     -     .     / */
     {

@@ -6,6 +6,8 @@
 #define FONT_WIDTH  5
 #define FONT_HEIGHT 8
 
-/* Row `row` of the glyph of `c`: bit n is the dot in column n from the left. A character without a glyph is a
- * full block. */
+/*
+ * Row `row` of the glyph of `c`: bit n is the dot in column n from the
+ * left. A character without a glyph is a full block.
+ */
 uint8_t font_row(char c, unsigned row);

@@ -276,8 +276,10 @@ static void receive(void)
     }
 }
 
-/* Looks after both directions: reads what came, refills an empty FIFO, asks for the next interrupt only while
- * there is more. */
+/*
+ * Looks after both directions: reads what came, refills an empty FIFO,
+ * asks for the next interrupt only while there is more.
+ */
 static void service(void)
 {
     receive();

@@ -51,13 +51,17 @@ size_t uart_space(void);
 /* Bytes lost since start because the ring was full or the UART stuck. */
 uint64_t uart_lost(void);
 
-/* Waits, bounded, until everything is on the wire; for the last words before power-off, and in a crash.
- * Interrupts are not used. */
+/*
+ * Waits, bounded, until everything is on the wire; for the last words
+ * before power-off, and in a crash. Interrupts are not used.
+ */
 void uart_flush(void);
 
 /* From now on everything is sent polled: for a crash report, where interrupts no longer come. */
 void uart_polled(void);
 
-/* Makes the serial line a sink of the log; \n goes out as \r\n. Again after uart_init() moved it: the new
- * place then gets all of the log. */
+/*
+ * Makes the serial line a sink of the log; \n goes out as \r\n. Again after
+ * uart_init() moved it: the new place then gets all of the log.
+ */
 void uart_log(void);

@@ -10,8 +10,10 @@
 #define ACPI_SIGNATURE(a, b, c, d)                                                                           \
     ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
-/* Root system description pointer (5.2.5.3): on a PC BIOS 16-byte aligned in 0xe0000-0xfffff or in the EBDA's
- * first KiB. */
+/*
+ * Root system description pointer (5.2.5.3): on a PC BIOS 16-byte
+ * aligned in 0xe0000-0xfffff or in the EBDA's first KiB.
+ */
 #define ACPI_RSDP_SIGNATURE "RSD PTR "
 
 struct acpi_rsdp {
@@ -44,8 +46,10 @@ struct acpi_header {
 
 static_assert(sizeof(struct acpi_header) == 36, "5.2.6");
 
-/* Root tables: the header, then 32-bit (5.2.7) or 64-bit (5.2.8) physical addresses of the other tables up to
- * its length. */
+/*
+ * Root tables: the header, then 32-bit (5.2.7) or 64-bit (5.2.8)
+ * physical addresses of the other tables up to its length.
+ */
 #define ACPI_RSDT ACPI_SIGNATURE('R', 'S', 'D', 'T')
 #define ACPI_XSDT ACPI_SIGNATURE('X', 'S', 'D', 'T')
 #define ACPI_DSDT ACPI_SIGNATURE('D', 'S', 'D', 'T')
@@ -64,8 +68,10 @@ struct acpi_address {
 
 static_assert(sizeof(struct acpi_address) == 12, "5.2.3.2");
 
-/* Fixed ACPI description table (5.2.9). A table of an older revision is shorter: check the length before a
- * field is read. */
+/*
+ * Fixed ACPI description table (5.2.9). A table of an older revision is
+ * shorter: check the length before a field is read.
+ */
 #define ACPI_FADT ACPI_SIGNATURE('F', 'A', 'C', 'P')
 
 struct acpi_fadt {
@@ -306,8 +312,10 @@ struct acpi_hpet {
 
 static_assert(sizeof(struct acpi_hpet) == 56, "HPET 3.2.4");
 
-/* PCI Express memory-mapped configuration. Source: PCI firmware specification 3.2, 4.1.2: this, then
- * allocations. */
+/*
+ * PCI Express memory-mapped configuration. Source: PCI firmware
+ * specification 3.2, 4.1.2: this, then allocations.
+ */
 #define ACPI_MCFG ACPI_SIGNATURE('M', 'C', 'F', 'G')
 
 struct acpi_mcfg {
@@ -360,8 +368,10 @@ struct acpi_spcr {
 
 static_assert(sizeof(struct acpi_spcr) == 80, "SPCR 1.08");
 
-/* Sum of `size` bytes: 0 for a good table, and -sum is the checksum to write into one whose checksum field is
- * still 0. */
+/*
+ * Sum of `size` bytes: 0 for a good table, and -sum is the checksum
+ * to write into one whose checksum field is still 0.
+ */
 static inline uint8_t acpi_sum(const void *table, size_t size)
 {
     const uint8_t *bytes = (const uint8_t *)table;

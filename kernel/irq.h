@@ -22,8 +22,10 @@ int irq_alloc(irq_handler *handler, void *context) __must_check;
 /* Binds one of the fixed vectors. */
 void irq_bind(unsigned vector, irq_handler *handler, void *context);
 
-/* From the interrupt entry: runs the handler, then acknowledges at the local APIC. An unbound vector is
- * counted and logged once. */
+/*
+ * From the interrupt entry: runs the handler, then acknowledges at the
+ * local APIC. An unbound vector is counted and logged once.
+ */
 void irq_dispatch(unsigned vector);
 
 /*
@@ -32,8 +34,10 @@ void irq_dispatch(unsigned vector);
  */
 int irq_connect_isa(unsigned isa_irq, irq_handler *handler, void *context) __must_check;
 
-/* The same for a global system interrupt that no ISA override concerns: level-triggered, active low, as PCI's
- * are (ACPI 6.4, 5.2.15). */
+/*
+ * The same for a global system interrupt that no ISA override concerns:
+ * level-triggered, active low, as PCI's are (ACPI 6.4, 5.2.15).
+ */
 int irq_connect_gsi(unsigned gsi, irq_handler *handler, void *context) __must_check;
 
 /* For the boot CPU, once, after acpi.c and before lapic.c: silences the 8259s, brings up the I/O APICs. */

@@ -43,8 +43,10 @@ static void ring_add(enum log_level level, const char *text, size_t length)
         ring[head++ % RING_SIZE] = text[i];
 }
 
-/* Copies the line at `position` without its level byte; returns its length. The caller has room for the
- * longest. */
+/*
+ * Copies the line at `position` without its level byte; returns
+ * its length. The caller has room for the longest.
+ */
 static size_t ring_line(uint64_t position, char *to)
 {
     size_t length = 0;

@@ -132,8 +132,10 @@ static void end(bool reboot)
     machine_poweroff();
 }
 
-/* On the boot CPU's main stack. The order is that of need: each line uses what the lines before it brought
- * up. */
+/*
+ * On the boot CPU's main stack. The order is that of need: each
+ * line uses what the lines before it brought up.
+ */
 _Noreturn static void main_stack_start(void)
 {
     char value[8];

@@ -22,8 +22,10 @@ struct parser {
     bool found; /* at least one table was good */
 };
 
-/* A good table at `at`, or NULL with the reason logged. FACS and firmware that has none of it: `at` may be 0,
- * silently. */
+/*
+ * A good table at `at`, or NULL with the reason logged.
+ * An address of 0 means that there is no such table: then silently.
+ */
 static const struct acpi_header *map_table(const struct acpi_source *source, hpa_t at)
 {
     const struct acpi_header *header;
@@ -176,8 +178,10 @@ static void parse_madt(struct parser *parser, const struct acpi_header *header)
     }
 }
 
-/* The port of a register block: the extended address if it names a port, else the old field; 0 if neither
- * does. */
+/*
+ * The port of a register block: the extended address if it names
+ * a port, else the old field; 0 if neither does.
+ */
 static uint16_t fadt_port(const struct acpi_address *extended, uint32_t old)
 {
     if (extended->space == ACPI_SPACE_IO && extended->address != 0 && extended->address <= UINT16_MAX)

@@ -23,8 +23,10 @@ struct acpi_ioapic {
     uint32_t gsi_base;
 };
 
-/* How an ISA interrupt reaches the I/O APICs; one without an override keeps its number, edge-triggered and
- * active high. */
+/*
+ * How an ISA interrupt reaches the I/O APICs; one without an override
+ * keeps its number, edge-triggered and active high.
+ */
 struct acpi_isa_irq {
     uint32_t gsi;
     bool level, active_low;

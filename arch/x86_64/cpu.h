@@ -45,8 +45,10 @@
 #define RFLAGS_IF BIT(9)
 #define RFLAGS_RF BIT(16)
 
-/* MSRs that the hypervisor itself uses, beside those of hw/apic.h. Source: AMD APM vol. 2, appendix A; Intel
- * SDM vol. 4. */
+/*
+ * MSRs that the hypervisor itself uses, beside those of hw/apic.h.
+ * Source: AMD APM vol. 2, appendix A; Intel SDM vol. 4.
+ */
 #define MSR_PAT  0x00000277u
 #define MSR_EFER 0xc0000080u
 #define MSR_TSC_AUX 0xc0000103u
@@ -259,8 +261,10 @@ static inline _Noreturn void cpu_halt_forever(void)
         __asm__ volatile("cli; hlt" : : : "memory");
 }
 
-/* Takes pending interrupts, sleeping until there is one; returns with interrupts off. STI's shadow makes it
- * race-free. */
+/*
+ * Takes pending interrupts, sleeping until there is one; returns with
+ * interrupts off. STI's shadow makes it race-free.
+ */
 static inline void cpu_idle(void)
 {
     __asm__ volatile("sti; hlt; cli" : : : "memory");
@@ -316,6 +320,8 @@ static inline bool cpu_has(enum cpu_feature feature)
 /* Reads CPUID. Boot CPU, once, before everything else that asks. */
 void cpu_init(void);
 
-/* Turns on what each CPU needs: write protection, SMEP, SMAP, UMIP, global pages, machine checks. Each CPU,
- * once. */
+/*
+ * Turns on what each CPU needs: write protection, SMEP, SMAP,
+ * UMIP, global pages, machine checks. Each CPU, once.
+ */
 void cpu_enable_protections(void);

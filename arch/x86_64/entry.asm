@@ -7,7 +7,8 @@ section .text progbits alloc exec nowrite align=16
 bits 64
 
 ; Exceptions that push an error code. Source: AMD APM vol. 2, table 8-1.
-%define HAS_ERROR(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21 || (v) == 29 || (v) == 30)
+%define HAS_ERROR(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21 || \
+                      (v) == 29 || (v) == 30)
 
 align 16
 global trap_stubs

@@ -3,8 +3,10 @@
 
 #include "lib/types.h"
 
-/* Chooses the mode (x2APIC where the CPU offers it), enables the APIC, masks its LVT, notes the CPU's APIC
- * id. Each CPU once. Panics without an APIC. */
+/*
+ * Chooses the mode (x2APIC where the CPU offers it), enables the APIC, masks its LVT,
+ * notes the CPU's APIC id. Each CPU once. Panics without an APIC.
+ */
 void lapic_init(void);
 
 void lapic_eoi(void);

@@ -46,24 +46,32 @@ void paging_init(const struct bootinfo *info, hpa_t pool, uint64_t pool_size);
 /* Bytes that paging_init() needs at most. */
 uint64_t paging_pool_size(const struct bootinfo *info);
 
-/* From now on tables come from frames.c. Returns how many bytes at the start of the pool are in use; the rest
- * is free. */
+/*
+ * From now on tables come from frames.c. Returns how many bytes at
+ * the start of the pool are in use; the rest is free.
+ */
 uint64_t paging_use_frames(void);
 
-/* Loads the memory types (PAT), the tables and the protections into this CPU; paging_init() does it for the
- * boot CPU. */
+/*
+ * Loads the memory types (PAT), the tables and the protections into
+ * this CPU; paging_init() does it for the boot CPU.
+ */
 void paging_load(void);
 
 /* Maps pages in the hypervisor's address space, not mapped before. Multiples of 4 KiB; PTAB_ flags. -ENOMEM.
  */
 int paging_map(uint64_t address, hpa_t target, uint64_t size, uint32_t flags) __must_check;
 
-/* Firmware's tables, read-only, wherever they lie; NULL where no memory can be or tables run out of memory.
- * Never unmapped. */
+/*
+ * Firmware's tables, read-only, wherever they lie; NULL where no memory
+ * can be or tables run out of memory. Never unmapped.
+ */
 const void *map_firmware(hpa_t at, uint64_t size) __must_check;
 
-/* Maps device registers uncached; NULL when tables run out of memory. `size` bytes at any alignment; never
- * unmapped. */
+/*
+ * Maps device registers uncached; NULL when tables run out of
+ * memory. `size` bytes at any alignment; never unmapped.
+ */
 volatile void *map_device(hpa_t at, uint64_t size) __must_check;
 
 /* Maps a device's memory write-combining (framebuffers). */

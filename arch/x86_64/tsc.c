@@ -21,8 +21,10 @@
 #define HPET_PERIOD_MAX 100000000u /* 2.3.4: at most 100 ns */
 #define FEMTOSECONDS    UINT64_C(1000000000000000)
 
-/* The 8254's channel 2, gated and heard through port 0x61. Source: Intel 8254 data sheet; ICH data sheets for
- * port 0x61. */
+/*
+ * The 8254's channel 2, gated and heard through port 0x61. Source:
+ * Intel 8254 data sheet; ICH data sheets for port 0x61.
+ */
 #define PIT_CHANNEL2      0x42
 #define PIT_COMMAND       0x43
 #define PIT_HZ            1193182u

@@ -1,5 +1,7 @@
-/* Any bytes as a multiboot2 information block: what is accepted must be sorted, free of overlaps and
- * terminated. */
+/*
+ * Any bytes as a multiboot2 information block: what is accepted
+ * must be sorted, free of overlaps and terminated.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include "boot/bootinfo.h"
