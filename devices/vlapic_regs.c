@@ -358,25 +358,32 @@ static __attribute__((noinline)) int write_other_msr(struct vlapic *lapic, uint3
     return write_register(lapic, reg, (uint32_t)value) ? 0 : -EINVAL;
 }
 
-/* The registers that guests write all the time come first. */
+/* The registers that guests write all the time; in x2APIC mode. */
+static inline int write_hot_msr(struct vlapic *lapic, uint32_t msr, uint64_t value)
+{
+    if (msr == MSR_X2APIC(APIC_EOI) && !value) {
+        end_of_interrupt(lapic);
+        return 0;
+    }
+    if (msr == MSR_X2APIC(APIC_TPR) && value <= 0xff) {
+        vlapic_set_tpr(lapic, (uint32_t)value);
+        return 0;
+    }
+    if (msr == MSR_X2APIC(APIC_SELF_IPI))
+        return write_self_ipi(lapic, value);
+    if (msr == MSR_X2APIC(APIC_ICR))
+        return write_x2apic_icr(lapic, value);
+    return write_other_msr(lapic, msr, value);
+}
+
 int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
 {
     if (msr == MSR_TSC_DEADLINE) {
         vlapic_timer_write_deadline(lapic, value);
         return 0;
     }
-    if (msr == MSR_X2APIC(APIC_EOI) && !value && vlapic_x2apic(lapic)) {
-        end_of_interrupt(lapic);
-        return 0;
-    }
-    if (msr == MSR_X2APIC(APIC_TPR) && value <= 0xff && vlapic_x2apic(lapic)) {
-        vlapic_set_tpr(lapic, (uint32_t)value);
-        return 0;
-    }
-    if (msr == MSR_X2APIC(APIC_SELF_IPI) && vlapic_x2apic(lapic))
-        return write_self_ipi(lapic, value);
-    if (msr == MSR_X2APIC(APIC_ICR) && vlapic_x2apic(lapic))
-        return write_x2apic_icr(lapic, value);
+    if (likely(vlapic_x2apic(lapic)))
+        return write_hot_msr(lapic, msr, value);
     return write_other_msr(lapic, msr, value);
 }
 

@@ -107,22 +107,18 @@ static bool has_extint(const struct vlapic *lapic)
     return vcpu->index == 0 && vpic_pending(&container_of(vcpu->vm, struct machine, vm)->pic) && vlapic_takes_extint(lapic);
 }
 
-#define EXTINT 256 /* pending() for the 8259: the vector comes with accept() */
-
-static int intc_pending(void *context)
+static bool intc_pending(void *context)
 {
-    int vector = vlapic_pending(context);
-
-    return likely(vector >= 0) || !has_extint(context) ? vector : EXTINT;
+    return vlapic_pending(context) >= 0 || has_extint(context);
 }
 
-static int intc_accept(void *context)
+static int intc_take(void *context)
 {
     struct vlapic *lapic = context;
     const struct vcpu *vcpu = lapic->vcpu;
     int vector = vlapic_pending(lapic);
 
-    if (vector >= 0)
+    if (likely(vector >= 0))
         vlapic_accept(lapic, (uint8_t)vector);
     else if (has_extint(lapic))
         vector = vpic_acknowledge(&container_of(vcpu->vm, struct machine, vm)->pic);
@@ -156,7 +152,7 @@ static void intc_reset(void *context)
 
 static const struct vcpu_intc intc = {
     .pending = intc_pending,
-    .accept = intc_accept,
+    .take = intc_take,
     .set_cr8 = intc_set_cr8,
     .held = intc_held,
     .msr_read = intc_msr_read,

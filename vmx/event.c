@@ -44,18 +44,18 @@ void vcpu_raise_pf(struct vcpu *vcpu, uint64_t cr2, uint32_t error)
     vcpu_raise(vcpu, VECTOR_PF, true, error);
 }
 
-void vcpu_single_step(struct vcpu *vcpu)
+void vcpu_completed(struct vcpu *vcpu)
 {
-    if (vcpu->event.valid)
-        return; /* the instruction faulted: it has not been executed */
+    vcpu->rflags &= ~RFLAGS_RF;
+    if (!(vcpu->rflags & RFLAGS_TF) || vcpu->event.valid)
+        return;
     vmx_ops->set_dr6(vcpu, BIT(14));
     vcpu_raise(vcpu, VECTOR_DB, false, 0);
 }
 
 static void set_window(struct vcpu *vcpu, bool wanted)
 {
-    if (wanted || vcpu->window)
-        vmx_ops->window(vcpu, wanted);
+    vmx_ops->window(vcpu, wanted);
     vcpu->window = wanted;
 }
 
@@ -69,35 +69,49 @@ static void inject_nmi(struct vcpu *vcpu)
     vmx_ops->inject(vcpu, &nmi);
 }
 
-/* The guest can take interrupts now: the one that is due, if any. */
-static void inject_interrupt(struct vcpu *vcpu)
+/* What comes before interrupts. False if there is nothing, or the guest cannot take it now. */
+static bool inject_urgent(struct vcpu *vcpu)
 {
-    int vector = vcpu->intc->accept(vcpu->intc_context);
-
-    if (vector >= 0) {
-        struct vcpu_event event = { .valid = true, .type = EVENT_INTERRUPT, .vector = (uint8_t)vector };
-
-        vmx_ops->inject(vcpu, &event);
+    if (unlikely(vcpu->event.valid)) {
+        vcpu->event.valid = false;
+        vmx_ops->inject(vcpu, &vcpu->event);
+        return true;
     }
+    if (unlikely(vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !(vcpu->shadow & 1)) {
+        inject_nmi(vcpu);
+        return true;
+    }
+    return false;
+}
+
+/* The highest interrupt, if the guest can take one. */
+static bool inject_interrupt(struct vcpu *vcpu)
+{
+    struct vcpu_event event = { .type = EVENT_INTERRUPT };
+    int vector;
+
+    if (!(vcpu->rflags & RFLAGS_IF) || (vcpu->shadow & 1))
+        return false;
+    vector = vcpu->intc->take(vcpu->intc_context);
+    if (vector < 0)
+        return false;
+    event.vector = (uint8_t)vector;
+    vmx_ops->inject(vcpu, &event);
+    return true;
 }
 
 void event_deliver(struct vcpu *vcpu)
 {
     const struct vcpu_intc *intc = vcpu->intc;
-    bool injected = true;
+    bool more;
 
     __atomic_and_fetch(&vcpu->pending, ~PEND_EVENT, __ATOMIC_RELAXED);
-    if (vcpu->event.valid) {
-        vcpu->event.valid = false;
-        vmx_ops->inject(vcpu, &vcpu->event);
-    } else if ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !(vcpu->shadow & 1)) {
-        inject_nmi(vcpu);
-    } else {
-        injected = false;
-    }
-    if (!injected && (vcpu->rflags & RFLAGS_IF) && !(vcpu->shadow & 1) && intc->pending(vcpu->intc_context) >= 0)
-        inject_interrupt(vcpu);
-    set_window(vcpu, intc->pending(vcpu->intc_context) >= 0 || intc->held(vcpu->intc_context) >= 0);
+    if (!inject_urgent(vcpu) && inject_interrupt(vcpu))
+        more = intc->pending(vcpu->intc_context); /* what is in service now holds back all that priority could */
+    else
+        more = intc->pending(vcpu->intc_context) || intc->held(vcpu->intc_context) >= 0;
+    if (unlikely(more || vcpu->window))
+        set_window(vcpu, more);
 }
 
 /*

@@ -61,7 +61,7 @@ static void exit_hlt(struct vcpu *vcpu)
     vcpu_advance(vcpu);
     vcpu->state = VCPU_HALTED;
     vcpu->pending |= PEND_LEAVE;
-    if ((vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context) >= 0) {
+    if ((vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context)) {
         vcpu->state = VCPU_RUNNABLE;
         vcpu->pending = (vcpu->pending & ~PEND_LEAVE) | PEND_EVENT;
         return;

@@ -60,7 +60,7 @@ static __cold void string_io(struct vcpu *vcpu)
     struct emu_memory memory;
     struct emu_fault fault;
     const struct insn *insn;
-    int err = fetch_insn(vcpu, &insn, &fault);
+    int err = fetch_insn(vcpu, vmx_ops->code_size(vcpu), &insn, &fault);
 
     memory_ops(vcpu, &memory);
     while (!err) {

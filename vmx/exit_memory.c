@@ -43,14 +43,14 @@ static bool is_hopeless(struct vcpu *vcpu)
     return true;
 }
 
-static int get_insn(struct vcpu *vcpu, const struct insn **insn, struct emu_fault *fault)
+static int get_insn(struct vcpu *vcpu, enum code_size code, const struct insn **insn, struct emu_fault *fault)
 {
     const struct vmexit *exit = &vcpu->exit;
 
-    if (exit->memory.bytes_count && decode_cached(&vcpu->decoded, exit->memory.bytes, exit->memory.bytes_count,
-                                                  vmx_ops->code_size(vcpu), insn) == 0)
+    if (exit->memory.bytes_count &&
+        decode_cached(&vcpu->decoded, exit->memory.bytes, exit->memory.bytes_count, code, insn) == 0)
         return 0;
-    return fetch_insn(vcpu, insn, fault);
+    return fetch_insn(vcpu, code, insn, fault);
 }
 
 /* Only one address in memory can be meant by the exit: the instruction has no second one. */
@@ -67,35 +67,84 @@ static bool has_one_operand(const struct insn *insn)
     }
 }
 
-void exit_memory(struct vcpu *vcpu)
+/*
+ * A MOV between a register, or a constant, and a device: nearly all that drivers do. The exit tells the physical address, and it
+ * came only after the CPU had checked segment and page rights, so what is left to see is that it is the operand's own start.
+ */
+static inline bool is_plain_mov(const struct vcpu *vcpu, const struct insn *insn)
+{
+    uint64_t at = vcpu->exit.memory.at.raw, linear = (uint64_t)insn->displacement;
+
+    if (insn->op != OP_MOV || insn->seg >= SEG_FS || insn->rip_relative || insn->to.kind + insn->from.kind == OPERAND_MEM + OPERAND_REG_HIGH)
+        return false;
+    if (insn->base >= 0)
+        linear += vcpu->gpr[insn->base];
+    if (insn->index >= 0)
+        linear += vcpu->gpr[insn->index] * insn->scale;
+    return !((linear ^ at) & PAGE_MASK) && (at & PAGE_MASK) + insn->to.size <= PAGE_SIZE;
+}
+
+static inline void plain_mov(struct vcpu *vcpu, const struct insn *insn)
+{
+    uint64_t at = vcpu->exit.memory.at.raw, mask = insn->to.size == 8 ? UINT64_MAX : BIT(8 * insn->to.size) - 1;
+
+    if (insn->to.kind == OPERAND_MEM) {
+        uint64_t value = insn->from.kind == OPERAND_IMM ? insn->immediate : vcpu->gpr[insn->from.reg];
+
+        iobus_write(&vcpu->vm->mmio, at, insn->to.size, value & mask);
+    } else {
+        uint64_t *reg = &vcpu->gpr[insn->to.reg], value = iobus_read(&vcpu->vm->mmio, at, insn->to.size);
+
+        *reg = insn->to.size >= 4 ? value : (*reg & ~mask) | value;
+    }
+    vcpu->exit.length = insn->length;
+    vcpu_advance(vcpu);
+}
+
+/* Everything else, by the emulator. */
+static void emulate_insn(struct vcpu *vcpu, const struct insn *insn)
 {
     struct emu_memory memory;
     struct emu_fault fault;
     struct emu_cpu cpu;
-    const struct insn *insn;
     int err;
 
-    if (unlikely(vcpu->exit.memory.walk || vcpu->exit.memory.fetch || vcpu->exit.memory.delivering) && is_hopeless(vcpu))
-        return;
-    err = get_insn(vcpu, &insn, &fault);
-    if (likely(!err)) {
-        memory_ops(vcpu, &memory);
-        fetch_cpu(vcpu, &cpu);
-        vcpu->fault_known = has_one_operand(insn);
-        err = emulate(insn, &cpu, &memory, &fault);
-        vcpu->fault_known = false;
-    }
-    if (likely(!err)) {
+    memory_ops(vcpu, &memory);
+    fetch_cpu(vcpu, &cpu);
+    vcpu->fault_known = has_one_operand(insn);
+    err = emulate(insn, &cpu, &memory, &fault);
+    vcpu->fault_known = false;
+    if (!err) {
         bool done = vcpu->rip != cpu.rip;
 
         vcpu->rip = cpu.rip;
         vcpu->rflags = cpu.rflags;
         vcpu->shadow = 0;
-        if (unlikely(vcpu->rflags & RFLAGS_TF) && done)
-            vcpu_single_step(vcpu);
+        if (done)
+            vcpu_completed(vcpu);
     } else if (err == -EFAULT) {
         fetch_raise(vcpu, &fault);
     } else {
         die_unknown_insn(vcpu);
     }
+}
+
+void exit_memory(struct vcpu *vcpu)
+{
+    enum code_size code = vmx_ops->code_size(vcpu);
+    const struct insn *insn;
+    struct emu_fault fault;
+    int err;
+
+    if (unlikely(vcpu->exit.memory.walk || vcpu->exit.memory.fetch || vcpu->exit.memory.delivering) && is_hopeless(vcpu))
+        return;
+    err = get_insn(vcpu, code, &insn, &fault);
+    if (unlikely(err == -EFAULT))
+        fetch_raise(vcpu, &fault);
+    else if (unlikely(err))
+        die_unknown_insn(vcpu);
+    else if (likely(code == CODE_64 && is_plain_mov(vcpu, insn)))
+        plain_mov(vcpu, insn);
+    else
+        emulate_insn(vcpu, insn);
 }

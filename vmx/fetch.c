@@ -3,18 +3,18 @@
 #include "lib/string.h"
 
 /* Linear address of the instruction at RIP. */
-static gva_t insn_linear(const struct vcpu *vcpu)
+static inline gva_t insn_linear(const struct vcpu *vcpu, enum code_size code)
 {
     struct emu_segment cs;
 
-    if (vmx_ops->code_size(vcpu) == CODE_64)
+    if (likely(code == CODE_64))
         return gva(vcpu->rip);
     vmx_ops->segment(vcpu, SEG_CS, &cs);
     return gva((uint32_t)(cs.base + vcpu->rip));
 }
 
 /* Host address of the byte at `linear`, which can be executed; NULL with *fault, or where there is no RAM with #UD. */
-static const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struct emu_fault *fault)
+static inline const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struct emu_fault *fault)
 {
     const uint8_t *host;
     struct gva_mode mode;
@@ -50,15 +50,15 @@ static int fetch_split(struct vcpu *vcpu, gva_t linear, const uint8_t *host, uin
 
 int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *fault)
 {
-    gva_t linear = insn_linear(vcpu);
+    gva_t linear = insn_linear(vcpu, vmx_ops->code_size(vcpu));
     const uint8_t *host = code_pointer(vcpu, linear, fault);
 
     return host ? fetch_split(vcpu, linear, host, to, size, fault) : -EFAULT;
 }
 
-int fetch_insn(struct vcpu *vcpu, const struct insn **out, struct emu_fault *fault)
+int fetch_insn(struct vcpu *vcpu, enum code_size code, const struct insn **out, struct emu_fault *fault)
 {
-    gva_t linear = insn_linear(vcpu);
+    gva_t linear = insn_linear(vcpu, code);
     const uint8_t *host = code_pointer(vcpu, linear, fault);
     int count = INSN_MAX, err;
     uint8_t bytes[16];
@@ -70,7 +70,7 @@ int fetch_insn(struct vcpu *vcpu, const struct insn **out, struct emu_fault *fau
         memcpy(bytes, host, sizeof(bytes));
     else
         count = fetch_split(vcpu, linear, host, bytes, INSN_MAX, fault);
-    err = decode_cached(&vcpu->decoded, bytes, (size_t)count, vmx_ops->code_size(vcpu), out);
+    err = decode_cached(&vcpu->decoded, bytes, (size_t)count, code, out);
     if (err == -EAGAIN)
         return -EFAULT; /* *fault is the second page's */
     if (err == -EINVAL) {
@@ -103,7 +103,7 @@ __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear)
     vcpu->code_page = (struct vcpu_code_page){
         .page = (linear.raw & ~PAGE_MASK) | 1, .host = host - (linear.raw & PAGE_MASK)
     };
-    return fetch_insn(vcpu, &insn, &fault) ? 0 : insn->length;
+    return fetch_insn(vcpu, vmx_ops->code_size(vcpu), &insn, &fault) ? 0 : insn->length;
 }
 
 void fetch_cpu(struct vcpu *vcpu, struct emu_cpu *out)

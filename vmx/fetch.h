@@ -6,8 +6,8 @@
 /* Up to `size` bytes at RIP; returns how many lie before a page that faults, or -EFAULT with *fault when there is none. */
 int fetch_bytes(struct vcpu *vcpu, uint8_t *to, size_t size, struct emu_fault *fault);
 
-/* Decodes the instruction at RIP; *out is valid until the next call. -EFAULT with *fault (#PF of the fetch, #UD); -ENOSYS. */
-int fetch_insn(struct vcpu *vcpu, const struct insn **out, struct emu_fault *fault) __must_check;
+/* Decodes the instruction at RIP, in code of this size; *out is valid until the next call. -EFAULT with *fault (#PF of the fetch, #UD); -ENOSYS. */
+int fetch_insn(struct vcpu *vcpu, enum code_size code, const struct insn **out, struct emu_fault *fault) __must_check;
 
 /* Raises in the guest what the fetch or the emulator found. */
 void fetch_raise(struct vcpu *vcpu, const struct emu_fault *fault);

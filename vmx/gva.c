@@ -310,24 +310,6 @@ int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t add
     return 0;
 }
 
-/* What decides beside the tables, in one word. */
-static uint64_t memo_access(const struct gva_mode *mode, unsigned access)
-{
-    return access | (uint64_t)mode->cpl << 8 | (uint64_t)mode->rflags_ac << 16;
-}
-
-static bool memo_holds(const struct gva_memo *memo, const struct gva_mode *mode, gva_t address, unsigned access)
-{
-    if (memo->page != ((address.raw & ~PAGE_MASK) | 1) || memo->cr3 != mode->cr3 ||
-        ((memo->cr0 ^ mode->cr0) | (memo->cr4 ^ mode->cr4) | (memo->efer ^ mode->efer)) ||
-        memo->access != memo_access(mode, access))
-        return false;
-    return !((entry_load((const uint8_t *)memo->slot[0], 8) ^ memo->entry[0]) |
-             (entry_load((const uint8_t *)memo->slot[1], 8) ^ memo->entry[1]) |
-             (entry_load((const uint8_t *)memo->slot[2], 8) ^ memo->entry[2]) |
-             (entry_load((const uint8_t *)memo->slot[3], 8) ^ memo->entry[3]));
-}
-
 static void memo_fill(struct gva_memo *memo, const struct gva_mode *mode, gva_t address, unsigned access,
                       const struct walk *walk)
 {
@@ -339,7 +321,7 @@ static void memo_fill(struct gva_memo *memo, const struct gva_mode *mode, gva_t 
         .cr3 = mode->cr3,
         .cr4 = mode->cr4,
         .efer = mode->efer,
-        .access = memo_access(mode, access),
+        .access = gva_memo_access(mode, access),
         .target = gpa(walk->target.raw & ~PAGE_MASK),
     };
     for (unsigned i = 0; i < LEVELS; i++) {
@@ -350,15 +332,11 @@ static void memo_fill(struct gva_memo *memo, const struct gva_mode *mode, gva_t 
     }
 }
 
-int gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
+int gva_translate_anew(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
                        struct gva_memo *memo, gpa_t *out, uint32_t *error_code)
 {
     struct walk walk;
 
-    if (likely(memo_holds(memo, mode, address, access))) {
-        *out = gpa(memo->target.raw | (address.raw & PAGE_MASK));
-        return 0;
-    }
     /* The other formats have narrower entries, or some that are not in memory. */
     if (!(mode->cr0 & CR0_PG) || !(mode->efer & EFER_LMA))
         return gva_translate(mem, mode, address, access, out, error_code);

@@ -51,6 +51,32 @@ struct gva_memo {
     gpa_t target; /* of the page */
 };
 
-/* As gva_translate(), through a memo that belongs to the caller; a zeroed one is empty. The memory is the memo's own. */
-int gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
+/* The part of gva_translate_memo() for when the memo does not hold; fills it. */
+int gva_translate_anew(const struct gmem *mem, const struct gva_mode *mode, gva_t address, unsigned access,
                        struct gva_memo *memo, gpa_t *out, uint32_t *error_code) __must_check;
+
+/* What decides beside control registers and tables, in one word. */
+static inline uint64_t gva_memo_access(const struct gva_mode *mode, unsigned access)
+{
+    return access | (uint64_t)mode->cpl << 8 | (uint64_t)mode->rflags_ac << 16;
+}
+
+static inline uint64_t gva_memo_changed(const struct gva_memo *memo, unsigned level)
+{
+    return __atomic_load_n(memo->slot[level], __ATOMIC_RELAXED) ^ memo->entry[level];
+}
+
+/* As gva_translate(), through a memo that belongs to the caller; a zeroed one is empty. The memory is the memo's own. */
+static inline int __must_check gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode, gva_t address,
+                                                  unsigned access, struct gva_memo *memo, gpa_t *out, uint32_t *error_code)
+{
+    uint64_t offset = address.raw & PAGE_MASK;
+
+    if (unlikely(memo->page != address.raw - offset + 1 || memo->cr3 != mode->cr3 ||
+                 ((memo->cr0 ^ mode->cr0) | (memo->cr4 ^ mode->cr4) | (memo->efer ^ mode->efer) |
+                  (memo->access ^ gva_memo_access(mode, access)) | gva_memo_changed(memo, 0) | gva_memo_changed(memo, 1) |
+                  gva_memo_changed(memo, 2) | gva_memo_changed(memo, 3))))
+        return gva_translate_anew(mem, mode, address, access, memo, out, error_code);
+    *out = gpa(memo->target.raw | offset);
+    return 0;
+}

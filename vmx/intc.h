@@ -4,10 +4,10 @@
 #include "lib/types.h"
 
 struct vcpu_intc {
-    /* The vector that the vCPU should take now, were it to take interrupts; -1: none. */
-    int (*pending)(void *context);
-    /* The vCPU takes what pending() told; returns the vector to deliver (an 8259's INTA cycle gives it late), -1 if it is gone. */
-    int (*accept)(void *context);
+    /* True if take() would give a vector. */
+    bool (*pending)(void *context);
+    /* The vCPU takes an interrupt: the vector to deliver, from now on in service; -1: there is none. */
+    int (*take)(void *context);
     /* The guest wrote CR8: the task priority, 0 to 15. */
     void (*set_cr8)(void *context, uint8_t cr8);
     /* The highest vector that waits and that only the task priority holds back; -1: none. */

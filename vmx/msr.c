@@ -256,8 +256,10 @@ static const struct msr_rule *find_rule(uint32_t msr)
 }
 
 /* The guest meets #GP; the first refusals of a VM are worth a line, since they explain a guest that then fails. */
-static __cold void refuse(struct vcpu *vcpu, const char *what, uint32_t msr)
+static __cold void refuse(struct vcpu *vcpu, const char *what)
 {
+    uint32_t msr = (uint32_t)vcpu->gpr[GPR_RCX];
+
     if (vcpu->vm->refused_msrs++ < 8)
         log_debug("vm %s: %s of MSR 0x%x refused with #GP at RIP 0x%llx", vcpu->vm->name, what, msr,
                   (unsigned long long)vcpu->rip);
@@ -271,7 +273,7 @@ void exit_msr_read(struct vcpu *vcpu)
     uint64_t value;
 
     if (unlikely(!rule || !rule->read || rule->read(vcpu, msr, &value))) {
-        refuse(vcpu, "read", msr);
+        refuse(vcpu, "read");
         return;
     }
     vcpu->gpr[GPR_RAX] = (uint32_t)value;
@@ -279,22 +281,26 @@ void exit_msr_read(struct vcpu *vcpu)
     vcpu_advance(vcpu);
 }
 
+static int write_by_rule(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    const struct msr_rule *rule = find_rule(msr);
+
+    return rule && rule->write ? rule->write(vcpu, msr, value) : -EINVAL;
+}
+
 void exit_msr_write(struct vcpu *vcpu)
 {
     uint32_t msr = (uint32_t)vcpu->gpr[GPR_RCX];
     uint64_t value = (vcpu->gpr[GPR_RDX] << 32) | (uint32_t)vcpu->gpr[GPR_RAX];
-    const struct msr_rule *rule;
     int err;
 
     /* The timer and the x2APIC registers are most of all writes. */
-    if (likely(msr - MSR_X2APIC_FIRST <= MSR_X2APIC_LAST - MSR_X2APIC_FIRST || msr == MSR_TSC_DEADLINE)) {
-        err = write_intc(vcpu, msr, value);
-    } else {
-        rule = find_rule(msr);
-        err = rule && rule->write ? rule->write(vcpu, msr, value) : -EINVAL;
-    }
+    if (likely(msr - MSR_X2APIC_FIRST <= MSR_X2APIC_LAST - MSR_X2APIC_FIRST || msr == MSR_TSC_DEADLINE))
+        err = vcpu->intc->msr_write(vcpu->intc_context, msr, value);
+    else
+        err = write_by_rule(vcpu, msr, value);
     if (unlikely(err))
-        refuse(vcpu, "write", msr);
+        refuse(vcpu, "write");
     else
         vcpu_advance(vcpu);
 }

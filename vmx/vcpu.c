@@ -71,7 +71,7 @@ static bool wakes(const struct vcpu *vcpu)
 {
     if (vcpu->event.valid || (vcpu->pending & (PEND_NMI | PEND_INIT)))
         return true;
-    return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context) >= 0;
+    return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context);
 }
 
 /* Deals with the pending word; false: leave the run loop. */

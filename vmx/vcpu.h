@@ -109,16 +109,16 @@ static inline void vcpu_raise_gp(struct vcpu *vcpu)
     vcpu_raise(vcpu, VECTOR_GP, true, 0);
 }
 
-/* The single-step trap that follows an instruction which was skipped or emulated. */
-void vcpu_single_step(struct vcpu *vcpu);
+/* What follows an instruction that was skipped or emulated with TF or RF set: the single-step trap, the end of RF. */
+void vcpu_completed(struct vcpu *vcpu);
 
 /* The instruction of this exit is done: go on behind it. */
 static inline void vcpu_advance(struct vcpu *vcpu)
 {
     vcpu->rip += vcpu->exit.length;
     vcpu->shadow = 0;
-    if (unlikely(vcpu->rflags & RFLAGS_TF))
-        vcpu_single_step(vcpu);
+    if (unlikely(vcpu->rflags & (RFLAGS_TF | RFLAGS_RF)))
+        vcpu_completed(vcpu);
 }
 
 /* For the back end's loop: no event waits and the hardware timer is right, so the guest can be entered again at once. */

@@ -9,7 +9,7 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 
-#define CALIBRATE_US 10000
+#define CALIBRATE_US 5000
 #define ICR_TRIES    100000 /* the delivery bit is not worth a hang */
 
 /* The same on all CPUs; written by lapic_init() on the boot CPU. */

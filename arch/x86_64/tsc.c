@@ -5,7 +5,7 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 
-#define MEASURE_MS 25
+#define MEASURE_MS 20
 #define READ_TRIES 8
 #define READS_MAX  10000000
 #define TICKS_MAX                                                                                            \

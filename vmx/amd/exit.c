@@ -29,6 +29,32 @@ static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint
     return fetch_length(vcpu, linear, opcode, opcode_size, length);
 }
 
+/* An event was being delivered when the exit came: it has to be delivered again (15.7.2). */
+static __cold void note_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    uint64_t info = vmcb->exitintinfo;
+
+    vcpu->event = (struct vcpu_event){
+        .valid = true,
+        .type = (uint8_t)((info & EVENT_TYPE_MASK) >> EVENT_TYPE_SHIFT),
+        .vector = (uint8_t)(info & EVENT_VECTOR_MASK),
+        .has_error = info & EVENT_EV,
+        .error = (uint32_t)(info >> EVENT_ERROR_SHIFT),
+    };
+    /* INT n, INT3 and INTO run again by themselves, from the RIP that the exit left. */
+    if (vcpu->event.type == EVENT_SOFTWARE ||
+        (vcpu->event.type == EVENT_EXCEPTION && (vcpu->event.vector == 3 || vcpu->event.vector == 4)))
+        vcpu->event.valid = false;
+    vcpu->pending |= PEND_EVENT;
+}
+
+/* For the exits that can come in the middle of a delivery; those of an instruction cannot. */
+static inline void keep_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    if (unlikely(vmcb->exitintinfo & EVENT_V))
+        note_interrupted_event(vcpu, vmcb);
+}
+
 static void decode_io(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
@@ -48,6 +74,7 @@ static void decode_npf(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
 
+    keep_interrupted_event(vcpu, vmcb);
     exit->reason = EXIT_MEMORY;
     exit->memory.at = gpa(vmcb->exitinfo2);
     exit->memory.write = vmcb->exitinfo1 & NPF_WRITE;
@@ -71,6 +98,7 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
 
+    keep_interrupted_event(vcpu, vmcb);
     switch (vmcb->exitcode) {
     case VMEXIT_EXCEPTION_DB:
     case VMEXIT_EXCEPTION_AC:
@@ -130,9 +158,11 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
     }
     switch (vmcb->exitcode) {
     case VMEXIT_INTR:
+        keep_interrupted_event(vcpu, vmcb);
         exit->reason = EXIT_INTERRUPT;
         break;
     case VMEXIT_VINTR:
+        keep_interrupted_event(vcpu, vmcb);
         exit->reason = EXIT_WINDOW;
         break;
     case VMEXIT_CPUID:
@@ -147,8 +177,13 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
         decode_io(vcpu, vmcb);
         break;
     case VMEXIT_MSR:
-        exit->reason = vmcb->exitinfo1 ? EXIT_MSR_WRITE : EXIT_MSR_READ;
-        exit->length = length_of(vcpu, vmcb, vmcb->exitinfo1 ? OPCODE_WRMSR : OPCODE_RDMSR, 2, 2);
+        if (vmcb->exitinfo1) {
+            exit->reason = EXIT_MSR_WRITE;
+            exit->length = length_of(vcpu, vmcb, OPCODE_WRMSR, 2, 2);
+        } else {
+            exit->reason = EXIT_MSR_READ;
+            exit->length = length_of(vcpu, vmcb, OPCODE_RDMSR, 2, 2);
+        }
         break;
     case VMEXIT_VMMCALL:
         exit->reason = EXIT_HYPERCALL;
@@ -158,25 +193,6 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
         decode_rare(vcpu, vmcb);
         break;
     }
-}
-
-/* An event was being delivered when the exit came: it has to be delivered again (15.7.2). */
-static __cold void keep_interrupted_event(struct vcpu *vcpu, const struct vmcb *vmcb)
-{
-    uint64_t info = vmcb->exitintinfo;
-
-    vcpu->event = (struct vcpu_event){
-        .valid = true,
-        .type = (uint8_t)((info & EVENT_TYPE_MASK) >> EVENT_TYPE_SHIFT),
-        .vector = (uint8_t)(info & EVENT_VECTOR_MASK),
-        .has_error = info & EVENT_EV,
-        .error = (uint32_t)(info >> EVENT_ERROR_SHIFT),
-    };
-    /* INT n, INT3 and INTO run again by themselves, from the RIP that the exit left. */
-    if (vcpu->event.type == EVENT_SOFTWARE ||
-        (vcpu->event.type == EVENT_EXCEPTION && (vcpu->event.vector == 3 || vcpu->event.vector == 4)))
-        vcpu->event.valid = false;
-    vcpu->pending |= PEND_EVENT;
 }
 
 /* What VMRUN takes from the VMCB itself, not from a register. */
@@ -209,8 +225,6 @@ bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 {
     read_registers(vcpu, vmcb);
     vmcb->clean = CLEAN_ALL;
-    if (unlikely(vmcb->exitintinfo & EVENT_V))
-        keep_interrupted_event(vcpu, vmcb);
     if (unlikely((uint8_t)vmcb->vintr != vcpu->cr8))
         cr8_changed(vcpu, vmcb);
     decode_exit(vcpu, vmcb);
