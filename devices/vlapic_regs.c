@@ -58,7 +58,7 @@ static uint32_t read_isr(const struct vlapic *lapic, unsigned index)
     uint32_t value = 0;
 
     for (unsigned class = 2 * index; class < 2 * index + 2; class ++)
-        if (lapic->isr_classes & 1u << class)
+        if (class && (lapic->isr_classes & 1u << class)) /* class 0 stands for "none" */
             value |= 1u << (lapic->state.isr[class] & 31);
     return value;
 }
