@@ -113,7 +113,9 @@ $(H)/checkconfig: $(H)/tools/checkconfig.o $(H)/libplinth.a
 
 -include $(HOST_O:.o=.d) $(wildcard $(H)/tests/unit/*.d)
 
-.PHONY: unit
+.PHONY: unit unit-programs
+unit-programs: $(UNIT)
+
 unit: $(UNIT)
 	@tests/run-unit $(UNIT)
 
@@ -139,7 +141,9 @@ $(F)/fuzz_%: $(F)/tests/fuzz/fuzz_%.o $(F)/libplinth.a
 
 -include $(FUZZ_O:.o=.d) $(wildcard $(F)/tests/fuzz/*.d)
 
-.PHONY: fuzz fuzz-replay
+.PHONY: fuzz fuzz-programs
+fuzz-programs: $(FUZZ)
+
 fuzz: $(FUZZ)
 	@tests/run-fuzz $(FUZZ_SECONDS) $(FUZZ)
 

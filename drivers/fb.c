@@ -33,13 +33,23 @@ static void draw_pixels(unsigned row, unsigned column, char c)
         uint8_t dots = y / SCALE < FONT_HEIGHT ? font_row(c, y / SCALE) : 0;
 
         for (unsigned x = 0; x < CELL_WIDTH; x++) {
-            uint8_t value = dots & BIT(x / SCALE) ? 0xff
-                                                  : 0; /* black and white are the same in all formats */
+            /* Black and white are the same in all formats. */
+            uint32_t value = dots & BIT(x / SCALE) ? UINT32_MAX : 0;
 
-            for (unsigned i = 0; i < bytes; i++)
-                line[x * bytes + i] = value;
+            if (bytes == 4)
+                *(volatile uint32_t *)(line + x * 4) = value;
+            else
+                for (unsigned i = 0; i < bytes; i++)
+                    line[x * bytes + i] = (uint8_t)value;
         }
     }
+}
+
+static void draw_text(unsigned row, unsigned column, char c)
+{
+    volatile uint16_t *at = (volatile uint16_t *)(screen.memory + row * screen.mode.pitch + 2 * column);
+
+    *at = (uint16_t)(TEXT_WHITE | (uint8_t)c);
 }
 
 static void cell(unsigned row, unsigned column, char c)
@@ -48,8 +58,7 @@ static void cell(unsigned row, unsigned column, char c)
         return;
     screen.cell[row][column] = c;
     if (screen.mode.text)
-        *(volatile uint16_t *)(screen.memory + row * screen.mode.pitch + 2 * column) = (uint16_t)(TEXT_WHITE |
-                                                                                                  (uint8_t)c);
+        draw_text(row, column, c);
     else
         draw_pixels(row, column, c);
 }
@@ -105,8 +114,11 @@ void fb_init(const struct boot_framebuffer *fb)
         return;
     screen.columns = (unsigned)min_u64(fb->text ? fb->width : fb->width / CELL_WIDTH, COLUMNS_MAX);
     screen.rows = (unsigned)min_u64(fb->text ? fb->height : fb->height / CELL_HEIGHT, ROWS_MAX);
-    for (unsigned row = 0; row < screen.rows; row++)
-        for (unsigned column = 0; column < screen.columns; column++)
-            cell(row, column, ' ');
+    memset(screen.cell, ' ', sizeof(screen.cell));
+    if (fb->text)
+        for (unsigned i = 0; i < screen.rows * screen.columns; i++)
+            draw_text(i / screen.columns, i % screen.columns, ' ');
+    else
+        memset((void *)(uintptr_t)screen.memory, 0, (size_t)fb->pitch * fb->height);
     log_add_sink(&sink);
 }

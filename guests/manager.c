@@ -75,6 +75,17 @@ static void set_stopped(struct managed *vm, const char *why)
     format_text(vm->last, sizeof(vm->last), "%s", why);
 }
 
+/* What running it costs beside the RAM that it was promised. */
+static void log_memory(const struct managed *vm)
+{
+    uint64_t own = frames_count(FRAME_IMAGE) + frames_count(FRAME_FRAMES) + frames_count(FRAME_PTAB) +
+                   frames_count(FRAME_HEAP) + frames_count(FRAME_PERCPU);
+    uint64_t its = frames_count(FRAME_VM + vm->machine->vm.index) - vm->config->memory / PAGE_SIZE;
+
+    log_info("memory: %llu KiB used by Plinth, %llu KiB by vm %s besides its RAM",
+              (unsigned long long)(own * PAGE_SIZE / KiB), (unsigned long long)(its * PAGE_SIZE / KiB), vm->config->name);
+}
+
 /* The last step of a start: its memory is wiped. */
 static void power_on(struct managed *vm)
 {
@@ -95,6 +106,7 @@ static void power_on(struct managed *vm)
             log_info("vm %s: first entry %llu ticks after hand-off", vm->config->name,
                      (unsigned long long)(tsc_now() - manager.handoff_tsc));
         manager.first_entry_logged = true;
+        log_memory(vm);
         return;
     }
     check_all_stopped();
