@@ -26,9 +26,10 @@ static void add_to(uint64_t *reg, int64_t step, unsigned address_size)
 }
 
 /* One element between a port and memory; 0, -EFAULT with *fault filled, -EIO. */
-static int transfer(struct vcpu *vcpu, const struct emu_memory *memory, enum seg seg, struct emu_fault *fault)
+static int transfer(struct vcpu *vcpu, const struct emu_memory *memory, const struct insn *insn, struct emu_fault *fault)
 {
     const struct vmexit *exit = &vcpu->exit;
+    enum seg seg = exit->io.in ? SEG_ES : insn->seg;
     uint64_t *index = &vcpu->gpr[exit->io.in ? GPR_RDI : GPR_RSI];
     struct emu_segment s;
     uint64_t value;
@@ -38,7 +39,7 @@ static int transfer(struct vcpu *vcpu, const struct emu_memory *memory, enum seg
     memory->segment(memory->context, seg, &s);
     if (vmx_ops->code_size(vcpu) == CODE_64 && seg != SEG_FS && seg != SEG_GS)
         s.base = 0;
-    at = gva(s.base + truncate(*index, exit->io.address_size));
+    at = gva(s.base + truncate(*index, insn->address_size));
     if (exit->io.in) {
         value = iobus_read(&vcpu->vm->ports, exit->io.port, exit->io.size);
         err = memory->write(memory->context, at, exit->io.size, value, fault);
@@ -48,11 +49,14 @@ static int transfer(struct vcpu *vcpu, const struct emu_memory *memory, enum seg
             iobus_write(&vcpu->vm->ports, exit->io.port, exit->io.size, value);
     }
     if (!err)
-        add_to(index, vcpu->rflags & BIT(10) ? -(int64_t)exit->io.size : exit->io.size, exit->io.address_size);
+        add_to(index, vcpu->rflags & BIT(10) ? -(int64_t)exit->io.size : exit->io.size, insn->address_size);
     return err;
 }
 
-/* INS and OUTS, with REP at most EMU_REP_MAX elements at once: the instruction then runs again. */
+/*
+ * INS and OUTS, with REP at most EMU_REP_MAX elements at once: the instruction then runs again. Segment and address size are the
+ * instruction's own: only a CPU with decode assists tells the one, and QEMU's emulated CPU does not tell the other.
+ */
 static __cold void string_io(struct vcpu *vcpu)
 {
     const struct vmexit *exit = &vcpu->exit;
@@ -64,14 +68,14 @@ static __cold void string_io(struct vcpu *vcpu)
 
     memory_ops(vcpu, &memory);
     while (!err) {
-        if (exit->io.rep && truncate(vcpu->gpr[GPR_RCX], exit->io.address_size) == 0)
+        if (exit->io.rep && truncate(vcpu->gpr[GPR_RCX], insn->address_size) == 0)
             break;
         if (left-- == 0)
             return;
-        err = transfer(vcpu, &memory, exit->io.in ? SEG_ES : insn->seg, &fault);
+        err = transfer(vcpu, &memory, insn, &fault);
         if (err || !exit->io.rep)
             break;
-        add_to(&vcpu->gpr[GPR_RCX], -1, exit->io.address_size);
+        add_to(&vcpu->gpr[GPR_RCX], -1, insn->address_size);
     }
     if (err == -EFAULT)
         fetch_raise(vcpu, &fault);

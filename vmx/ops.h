@@ -44,7 +44,6 @@ struct vmexit {
             uint16_t port;
             uint8_t size; /* 1, 2, 4 */
             bool in, string, rep;
-            uint8_t address_size; /* 2, 4, 8 */
         } io;
         struct {
             gpa_t at;

@@ -67,7 +67,6 @@ static void decode_io(struct vcpu *vcpu, const struct vmcb *vmcb)
     exit->io.in = info & IOIO_IN;
     exit->io.string = info & IOIO_STRING;
     exit->io.rep = info & IOIO_REP;
-    exit->io.address_size = (uint8_t)(IOIO_ASIZE(info) << 1);
 }
 
 static void decode_npf(struct vcpu *vcpu, const struct vmcb *vmcb)
