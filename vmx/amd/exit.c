@@ -163,6 +163,8 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
     case VMEXIT_VINTR:
         keep_interrupted_event(vcpu, vmcb);
         exit->reason = EXIT_WINDOW;
+        if (!(vmcb->vintr & VINTR_IGN_TPR) && (vmcb->vintr & VINTR_PRIO_MASK) >> VINTR_PRIO_SHIFT == (vmcb->vintr & VINTR_TPR_MASK))
+            svm_machine.vintr_inclusive = true;
         break;
     case VMEXIT_CPUID:
         exit->reason = EXIT_CPUID;

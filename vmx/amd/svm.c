@@ -296,7 +296,9 @@ static void svm_request_window(struct vcpu *vcpu, bool wanted)
         int held = vcpu->intc->held(vcpu->intc_context);
 
         /* What only the task priority holds back arrives when the guest lowers CR8. */
-        vmcb->vintr |= VINTR_IRQ | (held < 0 ? VINTR_PRIO_MASK | VINTR_IGN_TPR : ((uint64_t)held >> 4) << VINTR_PRIO_SHIFT);
+        vmcb->vintr |= VINTR_IRQ;
+        vmcb->vintr |= held < 0 ? VINTR_PRIO_MASK | VINTR_IGN_TPR
+                                : (((uint64_t)held >> 4) - svm_machine.vintr_inclusive) << VINTR_PRIO_SHIFT;
         vmcb->intercept_3 |= (uint32_t)INTERCEPT_VINTR;
     }
     vmcb->clean &= ~(uint32_t)(CLEAN_INTERCEPTS | CLEAN_TPR);

@@ -30,6 +30,7 @@ struct svm_cpu {
 struct svm_machine {
     uint32_t features; /* SVM_FEATURE_ */
     uint32_t asids;
+    bool vintr_inclusive; /* V_IRQ also comes where its priority equals V_TPR, unlike 15.21.4 asks: QEMU's emulated CPU */
     hpa_t iopm, msrpm; /* shared by all VMs: everything exits, but for the MSRs that VMRUN or VMLOAD switch */
 };
 
