@@ -247,6 +247,13 @@ void vlapic_reset(struct vlapic *lapic)
     vlapic_reset_registers(lapic);
 }
 
+void vlapic_virtual_wire(struct vlapic *lapic)
+{
+    lapic->state.svr |= APIC_SVR_ENABLE;
+    lapic->state.lvt[VLAPIC_LINT0] = APIC_MODE_EXTINT << APIC_LVT_MODE_SHIFT;
+    lapic->state.lvt[VLAPIC_LINT1] = APIC_MODE_NMI << APIC_LVT_MODE_SHIFT;
+}
+
 void vlapic_init_signal(struct vlapic *lapic)
 {
     vlapic_reset_registers(lapic);

@@ -92,6 +92,12 @@ void vlapic_init(struct vlapic *lapic, struct vlapic_bus *bus, uint32_t id, cons
 /* Power-on: enabled in xAPIC mode, software-disabled, everything masked. */
 void vlapic_reset(struct vlapic *lapic);
 
+/*
+ * After vlapic_reset(), on the first CPU: the APIC as a PC's firmware hands it to the system, enabled and with the 8259's output
+ * passing through LINT0 ("virtual wire mode", MultiProcessor Specification 1.4, 3.6.2.2). LINT1 brings NMIs.
+ */
+void vlapic_virtual_wire(struct vlapic *lapic);
+
 /* INIT was received: as power-on, but the mode stays (SDM 11.4.7.3 and 11.12.5.1). */
 void vlapic_init_signal(struct vlapic *lapic);
 

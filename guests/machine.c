@@ -277,6 +277,7 @@ static int create_vcpus(struct machine *m)
         m->vm.vcpu[i] = vcpu;
         vlapic_init(&m->lapic[i], &m->apics, i, &lapic_up, vcpu, &m->vm.clock, &this_cpu()->timers);
     }
+    vlapic_virtual_wire(&m->lapic[0]);
     return 0;
 }
 
@@ -322,6 +323,7 @@ static void reset_devices(struct machine *m)
 {
     for (unsigned i = 0; i < m->vm.vcpu_count; i++)
         vlapic_reset(&m->lapic[i]);
+    vlapic_virtual_wire(&m->lapic[0]);
     vioapic_reset(&m->ioapic);
     vpic_reset(&m->pic);
     vpit_reset(&m->pit);

@@ -2,6 +2,7 @@
 #include "vmx/vcpu.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/xstate.h"
+#include "hw/apic.h"
 
 static void exit_interrupt(struct vcpu *vcpu)
 {
@@ -18,15 +19,27 @@ static inline void set_cpuid(struct vcpu *vcpu, const struct cpuid_regs *regs)
     vcpu->gpr[GPR_RDX] = regs->edx;
 }
 
+/* Leaf 1 EDX bit 9 (APIC) shows whether the APIC is globally enabled (AMD APM vol. 2, 16.3.1). */
+static uint32_t cpuid_apic(struct vcpu *vcpu)
+{
+    uint64_t base;
+
+    if (vcpu->intc->msr_read(vcpu->intc_context, MSR_APIC_BASE, &base))
+        return 0;
+    return base & APIC_BASE_EN ? (uint32_t)BIT(9) : 0;
+}
+
 /* Leaves whose values depend on more than the leaf. */
 static __attribute__((noinline)) void cpuid_dynamic(struct vcpu *vcpu, const struct cpuid_row *row)
 {
     struct cpuid_regs regs = row->regs;
 
-    if (row->fixup == CPUID_FEATURES)
+    if (row->fixup == CPUID_FEATURES) {
         regs.ecx |= cpuid_osxsave(vmx_ops->cr4(vcpu));
-    else
+        regs.edx &= ~(uint32_t)BIT(9) | cpuid_apic(vcpu);
+    } else {
         cpuid_fix(&vcpu->cpuid, row, (uint32_t)vcpu->gpr[GPR_RCX], xstate_xcr0(), &regs);
+    }
     set_cpuid(vcpu, &regs);
     vcpu_advance(vcpu);
 }
