@@ -10,7 +10,9 @@
 #define SCI_EN  0x0001
 #define PM_HZ   3579545u
 
-static uint32_t wrap = 1u << 24; /* 24 or 32 bits */
+#define LOW_24 0xffffffu /* what a 24-bit and a 32-bit timer have in common */
+
+static bool wide; /* 32 bits */
 
 static void test_rate(void)
 {
@@ -18,7 +20,7 @@ static void test_rate(void)
     uint64_t tsc = rdtsc(), us;
 
     delay_us(50000);
-    ticks = (inl(PM_TMR) - start) & (wrap - 1);
+    ticks = (inl(PM_TMR) - start) & LOW_24;
     us = (rdtsc() - tsc) * 1000 / tsc_khz();
     check_range("3.58 MHz (us by the timer, 50 ms by the TSC)", ticks * 1000000ull / PM_HZ, us * 9 / 10,
                 us * 11 / 10);
@@ -32,7 +34,7 @@ static void test_monotonic(void)
     for (unsigned i = 0; i < 20000; i++) {
         uint32_t now = inl(PM_TMR);
 
-        if (((now - last) & (wrap - 1)) > wrap / 2)
+        if (((now - last) & LOW_24) > LOW_24 / 2)
             forward = false;
         last = now;
     }
@@ -43,25 +45,28 @@ static void test_monotonic(void)
  * timer. */
 static void test_wrap(void)
 {
-    uint32_t last = inl(PM_TMR) & 0xffffff, now;
+    uint32_t last = inl(PM_TMR) & LOW_24, now;
     uint64_t end = rdtsc() + 6000ull * tsc_khz();
 
     outw(PM1_STS, TMR_STS);
     do {
         now = inl(PM_TMR);
-        if ((now & 0xffffff) < last)
+        if ((now & LOW_24) < last)
             break;
-        last = now & 0xffffff;
+        last = now & LOW_24;
     } while (rdtsc() < end);
     check("wraps after 2^24 ticks", rdtsc() < end);
+    wide = now >> 24;
     note("value after the wrap", now);
-    check_equal("TMR_STS was set on the way", inw(PM1_STS) & TMR_STS, TMR_STS);
 }
 
 static void test_pm1(void)
 {
-    outw(PM1_STS, 0);
-    check_equal("writing 0 leaves TMR_STS", inw(PM1_STS) & TMR_STS, TMR_STS);
+    if (!wide) { /* bit 23 has changed since; with 32 bits it would take 20 minutes */
+        check_equal("TMR_STS was set on the way", inw(PM1_STS) & TMR_STS, TMR_STS);
+        outw(PM1_STS, 0);
+        check_equal("writing 0 leaves TMR_STS", inw(PM1_STS) & TMR_STS, TMR_STS);
+    }
     outw(PM1_STS, TMR_STS);
     check_equal("writing 1 clears it", inw(PM1_STS) & TMR_STS, 0);
     outw(PM1_EN, TMR_STS);
@@ -73,7 +78,7 @@ static void test_pm1(void)
     check_equal("SLP_EN reads 0", inw(PM1_CNT) & 0x2000, 0);
 }
 
-/* The timer's own interrupt: bit 23 changes every 2.3 s. */
+/* A 24-bit timer's own interrupt: bit 23 changes every 2.3 s. */
 static void test_sci(void)
 {
     pic_init();
@@ -91,11 +96,10 @@ static void test_sci(void)
 
 void guest_main(void)
 {
-    if (inl(PM_TMR) >> 24)
-        wrap = 0;
     test_rate();
     test_monotonic();
     test_wrap();
     test_pm1();
-    test_sci();
+    if (!wide)
+        test_sci();
 }
