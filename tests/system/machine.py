@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import pexpect
 
@@ -92,13 +93,14 @@ def without_config(iso, folder):
 class Machine:
     """One run of QEMU. Every wait has an end; the whole serial line is kept in build/test/NAME.log."""
 
-    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU, extra=()):
+    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU,
+                 serial=("-serial", "stdio"), extra=()):
         self.name = name
         self.log_path = os.path.join(OUT, name + ".log")
         self.monitor_path = os.path.join("/tmp", f"plinth-{os.getpid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
         command = ["-machine", machine, "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp), "-m", memory, "-nic", "none",
-                   "-display", "none", "-serial", "stdio", "-monitor", f"unix:{self.monitor_path},server=on,wait=off", "-no-reboot",
-                   "-cdrom", iso, *extra]
+                   "-display", "none", "-monitor", f"unix:{self.monitor_path},server=on,wait=off", "-no-reboot", "-cdrom", iso,
+                   *serial, *extra]
         if uefi:
             variables = os.path.join(OUT, name + ".vars")
             shutil.copyfile(FIRMWARE_VARS, variables)
@@ -143,6 +145,7 @@ class Machine:
 
     def monitor(self, command):
         """The answer of QEMU's monitor."""
+        self.until(lambda: os.path.exists(self.monitor_path))
         with socket.socket(socket.AF_UNIX) as wire:
             wire.settimeout(TIME_LIMIT)
             wire.connect(self.monitor_path)
@@ -159,6 +162,14 @@ class Machine:
             until_prompt()
             wire.sendall(command.encode() + b"\n")
             return until_prompt()
+
+    def until(self, condition):
+        """Asks again and again until the condition holds: for what the serial line does not tell."""
+        end = time.monotonic() + TIME_LIMIT
+        while not condition():
+            assert self.child.isalive(), f"{self.name}: QEMU has ended"
+            assert time.monotonic() < end, f"{self.name}: {TIME_LIMIT} s went by"
+            time.sleep(0.1)
 
     def stop(self):
         if self.child.isalive():
