@@ -175,6 +175,7 @@ static void test_interrupts(void)
 {
     unsigned at_once, after_write;
     uint8_t timeout_iir, none;
+    uint64_t end;
 
     pic_init();
     trap_set(IRQ_UART, uart_handler);
@@ -197,9 +198,11 @@ static void test_interrupts(void)
     loopback(true);
     outb(FCR, 0xc7);
     outb(IER, 0x01);
+    end = rdtsc() + 100ull * tsc_khz();
     send(0x55);
-    delay_us(1000);
-    timeout_iir = inb(IIR);
+    do
+        timeout_iir = inb(IIR);
+    while ((timeout_iir & 0x0f) == 0x01 && rdtsc() < end);
     inb(DATA);
     none = inb(IIR);
     outb(IER, 0);

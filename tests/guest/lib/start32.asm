@@ -30,6 +30,7 @@ gdt:
     dq 0x00cf93000000ffff    ; 0x18 data whose base the guest sets
     dq 0x00009b000000ffff    ; 0x20 code, 16 bits
     dq 0x000093000000ffff    ; 0x28 data, 16 bits
+    dq 0x00cf93000000ffff    ; 0x30 data whose base the guest sets
 gdt_end:
 gdt_pointer:
     dw gdt_end - gdt - 1
