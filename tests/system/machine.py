@@ -123,9 +123,12 @@ class Machine:
             raise AssertionError(f"{self.name}: the machine {what} without {pattern!r}; its log is {self.log_path}") from None
         return self.child.match
 
-    def expect_any(self, patterns, timeout=TIME_LIMIT):
-        """Waits for the first of several; returns its index."""
-        return patterns.index(next(p for p in patterns if re.search(p, self.expect("|".join(f"(?:{p})" for p in patterns), timeout)[0])))
+    def expect_all(self, patterns, timeout=TIME_LIMIT):
+        """Waits for each of several, in whatever order they come."""
+        left = list(patterns)
+        while left:
+            found = self.expect("|".join(f"(?:{pattern})" for pattern in left), timeout)[0]
+            left.remove(next(pattern for pattern in left if re.fullmatch(pattern, found)))
 
     def send(self, text):
         self.child.send(text)
