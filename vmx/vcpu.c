@@ -74,29 +74,6 @@ static bool wakes(const struct vcpu *vcpu)
     return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context);
 }
 
-/* Deals with the pending word; false: leave the run loop. */
-static bool prepare(struct vcpu *vcpu)
-{
-    uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
-
-    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE))) {
-        __atomic_and_fetch(&vcpu->pending, ~(PEND_INIT | PEND_STARTUP | PEND_LEAVE), __ATOMIC_RELAXED);
-        if (pending & PEND_INIT) {
-            vcpu_init_reset(vcpu);
-            vcpu->intc->reset(vcpu->intc_context);
-        }
-        if (pending & PEND_STARTUP)
-            startup(vcpu);
-        if (vcpu->state == VCPU_HALTED && wakes(vcpu))
-            vcpu->state = VCPU_RUNNABLE;
-        if ((pending & PEND_LEAVE) || vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
-            return false;
-    }
-    if (vcpu->pending & (PEND_EVENT | PEND_NMI))
-        event_deliver(vcpu);
-    return true;
-}
-
 static void load(struct vcpu *vcpu)
 {
     struct cpu *cpu = this_cpu();
@@ -123,6 +100,31 @@ static void leave(struct sched_task *task)
     vcpu->xcr0 = xstate_xcr0();
     read_debug_registers(vcpu->dr);
     cpu->vcpu = NULL;
+}
+
+/* Deals with the pending word; false: leave the run loop. */
+static bool prepare(struct vcpu *vcpu)
+{
+    uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
+
+    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE))) {
+        __atomic_and_fetch(&vcpu->pending, ~(PEND_INIT | PEND_STARTUP | PEND_LEAVE), __ATOMIC_RELAXED);
+        if (pending & PEND_INIT) {
+            leave(&vcpu->task); /* what the CPU holds of the old state must not come back */
+            vcpu_init_reset(vcpu);
+            vcpu->intc->reset(vcpu->intc_context);
+            load(vcpu);
+        }
+        if (pending & PEND_STARTUP)
+            startup(vcpu);
+        if (vcpu->state == VCPU_HALTED && wakes(vcpu))
+            vcpu->state = VCPU_RUNNABLE;
+        if ((pending & PEND_LEAVE) || vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
+            return false;
+    }
+    if (vcpu->pending & (PEND_EVENT | PEND_NMI))
+        event_deliver(vcpu);
+    return true;
 }
 
 static bool run(struct sched_task *task)

@@ -139,7 +139,8 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
         exit->reason = EXIT_UNDEFINED;
         break;
     default:
-        exit->reason = vmcb->exitcode == VMEXIT_INVALID ? EXIT_INVALID : EXIT_UNKNOWN;
+        /* QEMU's emulated CPU stores the low half of -1 only. */
+        exit->reason = (uint32_t)vmcb->exitcode == (uint32_t)VMEXIT_INVALID ? EXIT_INVALID : EXIT_UNKNOWN;
         exit->raw.code = vmcb->exitcode;
         exit->raw.info1 = vmcb->exitinfo1;
         exit->raw.info2 = vmcb->exitinfo2;
