@@ -12,6 +12,7 @@ when-all-stopped = "poweroff"
 [vm.test]
 memory = "{ram}"
 kernel = "test.elf"
+cpus = {cpus}
 debug-exit = true
 """
 
@@ -19,9 +20,9 @@ GUESTS = ["cpuid", "exceptions", "hypercall", "ioapic", "kvmclock", "lapic", "mm
           "pit", "pmtimer", "ports", "rtc", "uart", "x2apic"]
 
 
-def run(boot, guest, name, ram="64M", **options):
+def run(boot, guest, name, ram="64M", cpus=1, **options):
     """Runs a guest to its end: nothing may fail, and something must have been tried."""
-    machine = boot(CONFIG.format(ram=ram), {"test.elf": guest(name)}, **options)
+    machine = boot(CONFIG.format(ram=ram, cpus=cpus), {"test.elf": guest(name)}, **options)
     passed = int(machine.expect(r"DONE: (\d+) passed, \d+ failed")[1])
     failures = re.findall(r"FAIL: [^\r\n]*", machine.child.before)
     assert not failures, "\n".join(failures)
@@ -38,3 +39,8 @@ def test_guest(boot, guest, name):
 def test_memory_above_4_gib(boot, guest):
     """A VM with more RAM than fits below 3 GiB has the rest above 4 GiB."""
     run(boot, guest, "paging", ram="4G", memory="6G")
+
+
+def test_two_cpus(boot, guest):
+    """The second CPU is started, interrupted and started again."""
+    run(boot, guest, "smp", cpus=2)

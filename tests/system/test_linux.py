@@ -45,8 +45,11 @@ def test_shell(boot, linux, uefi):
     assert machine.ends() == 0
 
 
-def test_no_complaint(boot, linux):
-    machine = to_shell(boot, linux)
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_no_complaint(boot, linux, cpus):
+    machine = boot(CONFIG + f"cpus = {cpus}\n", linux)
+    machine.expect(PROMPT)
+    assert f"{cpus}\n" in machine.ask(PROMPT, "nproc").replace("\r", "")
     text = machine.ask(PROMPT, "dmesg -r | grep '^<[0-4]>'; echo end")
     lines = [line.strip() for line in text.splitlines() if re.match(r"<[0-4]>", line)]
     complaints = [line for line in lines if SUBJECT.search(line) and not HARMLESS.search(line)]
