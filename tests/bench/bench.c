@@ -1,17 +1,21 @@
 /*
  * Round trips through the hypervisor, in TSC ticks. Under `-icount shift=0` a tick is an instruction, so the
- * figures are lengths of software paths. Each round trip is measured alone; the cost of measuring is
- * subtracted.
+ * figures are lengths of software paths. Each round trip is measured alone; what the same lines take without
+ * the instruction in question is subtracted.
  */
 #include "lib/apic.h"
 
 #define N      1000
 #define COM1   0x3f8
 #define VECTOR 0x81u
+#define SLEEP  20000u /* ticks: longer than any path to HLT */
+
+/* bench.asm */
+void bench_isr(void);
+void bench_eoi_dry(void);
+extern volatile uint32_t eoi_start, eoi_end, handled;
 
 static uint32_t sample[N];
-static uint32_t overhead;
-static volatile uint64_t handled_at;
 
 static void sort(uint32_t *values, unsigned count)
 {
@@ -32,85 +36,69 @@ static void report(const char *name)
     print("BENCH %s min=%u median=%u max=%u\n", name, sample[0], sample[N / 2], sample[N - 1]);
 }
 
-/* Two RDTSCs around the statement; `overhead` is what two RDTSCs around nothing take. */
-#define MEASURE(name, statement)                                                                             \
-    do {                                                                                                     \
-        for (unsigned i = 0; i < N; i++) {                                                                   \
-            uint64_t start = rdtsc(), end;                                                                   \
+/* N times the TSC's low half around an instruction with its operands in place; all of it stays in registers.
+ */
+#define SAMPLE(instruction)                                                                                  \
+    for (unsigned i = 0; i < N; i++) {                                                                       \
+        uint32_t a = start_eax, b, c = start_ecx, d = start_edx, before, after;                              \
                                                                                                              \
-            statement;                                                                                       \
-            end = rdtsc();                                                                                   \
-            sample[i] = (uint32_t)(end - start) - overhead;                                                  \
-        }                                                                                                    \
+        __asm__ volatile("rdtsc\n mov %%eax, %4\n mov %6, %%eax\n mov %7, %%edx\n" instruction               \
+                         "\n rdtsc\n mov %%eax, %5"                                                          \
+                         : "=&a"(a), "=&b"(b), "+&c"(c), "=&d"(d), "=&r"(before), "=&r"(after)               \
+                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)APIC_BASE_ADDRESS + APIC_ID)       \
+                         : "memory");                                                                        \
+        sample[i] = after - before - dry;                                                                    \
+    }
+
+/* One measure: first the lines around it, then with it. */
+#define MEASURE(name, instruction, eax, ecx, edx)                                                            \
+    do {                                                                                                     \
+        const uint32_t start_eax = (eax), start_ecx = (ecx), start_edx = (edx);                              \
+        uint32_t dry = 0;                                                                                    \
+                                                                                                             \
+        SAMPLE("");                                                                                          \
+        sort(sample, N);                                                                                     \
+        dry = sample[0];                                                                                     \
+        SAMPLE(instruction);                                                                                 \
         report(name);                                                                                        \
     } while (0)
 
-static void measure_overhead(void)
+static void take_interrupts(void)
 {
-    overhead = 0;
-    for (unsigned i = 0; i < N; i++) {
-        uint64_t start = rdtsc();
+    uint64_t entry = (uintptr_t)bench_isr;
 
-        sample[i] = (uint32_t)(rdtsc() - start);
-    }
-    sort(sample, N);
-    overhead = sample[0];
+    idt[VECTOR].offset_low = (uint16_t)entry;
+    idt[VECTOR].offset_mid = (uint16_t)(entry >> 16);
 }
 
-static void hypercall(void)
+/* Runs until the interrupt was handled. Returns when its EOI was done: the low half of the TSC. */
+static uint32_t wait_handled(uint32_t before)
 {
-    uint64_t number = 0xdead;
-
-    if (cpuid(0, 0).ebx == 0x756e6547) /* "Genu" */
-        MEASURE("hypercall", __asm__ volatile("vmcall" : "+a"(number)::"memory"));
-    else
-        MEASURE("hypercall", __asm__ volatile("vmmcall" : "+a"(number)::"memory"));
-}
-
-static void acknowledge(struct frame *frame)
-{
-    (void)frame;
-    wrmsr(X2APIC_MSR(APIC_EOI), 0);
-    handled_at = rdtsc();
-}
-
-static uint32_t eoi_cost;
-
-/* The EOI alone, inside the handler of an edge interrupt in service. */
-static void acknowledge_measured(struct frame *frame)
-{
-    uint64_t start = rdtsc();
-
-    (void)frame;
-    wrmsr(X2APIC_MSR(APIC_EOI), 0);
-    eoi_cost = (uint32_t)(rdtsc() - start) - overhead;
+    while (handled == before)
+        pause();
+    return eoi_end;
 }
 
 static void self_ipi(void)
 {
-    volatile unsigned *count = &trap_count[VECTOR];
-    unsigned before;
+    uint32_t dry;
 
-    trap_set(VECTOR, acknowledge);
     sti();
     for (unsigned i = 0; i < N; i++) {
-        uint64_t start;
+        uint32_t before = handled, start = (uint32_t)rdtsc();
 
-        before = *count;
-        start = rdtsc();
         wrmsr(X2APIC_MSR(X2APIC_SELF), VECTOR);
-        while (*count == before)
-            pause();
-        sample[i] = (uint32_t)(handled_at - start) - overhead;
+        sample[i] = wait_handled(before) - start;
     }
     report("self_ipi");
-    trap_set(VECTOR, acknowledge_measured);
+    bench_eoi_dry();
+    dry = eoi_end - eoi_start;
     for (unsigned i = 0; i < N; i++) {
-        before = *count;
+        uint32_t before = handled;
+
         wrmsr(X2APIC_MSR(X2APIC_SELF), VECTOR);
-        while (*count == before)
-            pause();
-        sample[i] = eoi_cost;
+        wait_handled(before);
+        sample[i] = eoi_end - eoi_start - dry;
     }
     report("apic_eoi");
     cli();
@@ -119,36 +107,28 @@ static void self_ipi(void)
 /* Armed in the past: what is left is arming, expiry, delivery and EOI, without any waiting. */
 static void deadline(void)
 {
-    volatile unsigned *count = &trap_count[VECTOR];
-
-    trap_set(VECTOR, acknowledge);
     wrmsr(X2APIC_MSR(APIC_LVT_TIMER), TIMER_DEADLINE | VECTOR);
     sti();
     for (unsigned i = 0; i < N; i++) {
-        unsigned before = *count;
+        uint32_t before = handled;
         uint64_t start = rdtsc();
 
         wrmsr(MSR_TSC_DEADLINE, start + 1);
-        while (*count == before)
-            pause();
-        sample[i] = (uint32_t)(handled_at - start) - overhead;
+        sample[i] = wait_handled(before) - (uint32_t)start;
     }
     report("tsc_deadline");
     cli();
 }
 
-#define SLEEP 20000u /* ticks: longer than any path to HLT */
-
-/* From arming to handled, with a sleep in between, less the sleep: arming, HLT, wake-up, delivery and EOI. */
+/* From arming to handled with a sleep in between, less the sleep: arming, HLT, wake-up, delivery and EOI. */
 static void halt(void)
 {
-    trap_set(VECTOR, acknowledge);
     for (unsigned i = 0; i < N; i++) {
         uint64_t start = rdtsc();
 
         wrmsr(MSR_TSC_DEADLINE, start + SLEEP);
         sti_hlt_cli();
-        sample[i] = (uint32_t)(handled_at - start) - SLEEP - overhead;
+        sample[i] = eoi_end - (uint32_t)start - SLEEP;
     }
     report("hlt_wakeup");
     wrmsr(X2APIC_MSR(APIC_LVT_TIMER), LVT_MASKED);
@@ -157,13 +137,15 @@ static void halt(void)
 void guest_main(void)
 {
     apic_init();
-    measure_overhead();
-    print("BENCH overhead min=%u median=%u max=%u\n", overhead, sample[N / 2], sample[N - 1]);
-    MEASURE("cpuid", cpuid(0, 0));
-    MEASURE("cpuid_features", cpuid(1, 0));
-    hypercall();
-    MEASURE("port_io", inb(COM1 + 7));
-    MEASURE("mmio", mmio_read32(APIC_BASE_ADDRESS + APIC_ID));
+    take_interrupts();
+    MEASURE("cpuid", "cpuid", 0, 0, 0);
+    MEASURE("cpuid_features", "cpuid", 1, 0, 0);
+    if (cpuid(0, 0).ebx == 0x756e6547) /* "Genu" */
+        MEASURE("hypercall", "vmcall", 0xdead, 0, 0);
+    else
+        MEASURE("hypercall", "vmmcall", 0xdead, 0, 0);
+    MEASURE("port_io", "inb %%dx, %%al", 0, 0, COM1 + 7);
+    MEASURE("mmio", "movl (%%rsi), %%eax", 0, 0, 0);
     if (!(cpuid(1, 0).ecx >> 21 & 1) || !has_tsc_deadline()) {
         fail("x2APIC and TSC-deadline are offered", "the rest cannot be measured");
         return;
@@ -171,7 +153,7 @@ void guest_main(void)
     wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
     apic_x2 = true;
     apic_init();
-    MEASURE("msr_write", wrmsr(X2APIC_MSR(APIC_TPR), 0));
+    MEASURE("msr_write", "wrmsr", 0, X2APIC_MSR(APIC_TPR), 0);
     self_ipi();
     deadline();
     halt();

@@ -39,7 +39,7 @@ $(G)/32/libguest.a: $(GUEST_LIB_C:%.c=$(G)/32/%.o) $(GUEST_LIB_ASM:%.asm=$(G)/32
 
 # A guest NAME.c may have a NAME.asm (its instruction forms) beside it.
 guest_objects = $(G)/$(1)/tests/guest/lib/start$(1).asm.o $(patsubst %.c,$(G)/$(1)/%.o,$(wildcard tests/guest/$(2).c tests/bench/$(2).c)) \
-                $(patsubst %.asm,$(G)/$(1)/%.asm.o,$(wildcard tests/guest/$(2).asm))
+                $(patsubst %.asm,$(G)/$(1)/%.asm.o,$(wildcard tests/guest/$(2).asm tests/bench/$(2).asm))
 
 # Multiboot wants ELF32: the 64-bit ones are linked as ELF64 (NAME.debug, for gdb) and their container is rewritten.
 define guest_64

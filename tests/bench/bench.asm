@@ -1,0 +1,39 @@
+; The shortest interrupt handler that acknowledges, so that what is measured is the hypervisor's and not the guest's.
+global bench_isr, bench_eoi_dry, eoi_start, eoi_end, handled
+
+%define X2APIC_EOI 0x80b
+
+%macro ACKNOWLEDGE 1         ; the EOI itself, or nothing in its place
+    rdtsc
+    mov     [rel eoi_start], eax
+    mov     ecx, X2APIC_EOI
+    xor     eax, eax
+    xor     edx, edx
+    %1
+    rdtsc
+    mov     [rel eoi_end], eax
+%endmacro
+
+section .text
+bits 64
+bench_isr:
+    push    rax
+    push    rcx
+    push    rdx
+    ACKNOWLEDGE wrmsr
+    inc     dword [rel handled]
+    pop     rdx
+    pop     rcx
+    pop     rax
+    iretq
+
+; What the sequence takes without the WRMSR.
+bench_eoi_dry:
+    ACKNOWLEDGE {}
+    ret
+
+section .bss nobits
+align 4
+eoi_start: resd 1            ; low halves of the TSC
+eoi_end:   resd 1
+handled:   resd 1
