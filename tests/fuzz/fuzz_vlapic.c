@@ -18,7 +18,7 @@
     } while (0)
 
 struct record {
-    unsigned nmis, inits, startups;
+    unsigned nmis, inits, startups, priority;
 };
 
 struct machine {
@@ -66,7 +66,12 @@ static void on_startup(void *vcpu, uint8_t vector)
     ((struct record *)vcpu)->startups += 1u + vector;
 }
 
-static const struct vlapic_up up = { on_interrupt, on_nmi, on_init, on_startup };
+static void on_priority(void *vcpu, uint8_t cr8)
+{
+    ((struct record *)vcpu)->priority = cr8;
+}
+
+static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup };
 
 static void on_eoi(void *machine, uint8_t vector)
 {

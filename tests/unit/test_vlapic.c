@@ -75,6 +75,7 @@ static void tpr_holds_back(void **unused)
     assert_int_equal(vlapic_pending(&lapic[0]), 0x60);
     put(0, APIC_TPR, 0x6c);
     assert_int_equal(vlapic_cr8(&lapic[0]), 6);
+    assert_int_equal(vcpu[0].cr8, 6); /* the vCPU was told */
     assert_int_equal(vlapic_pending(&lapic[0]), -1);
     assert_int_equal(get(0, APIC_PPR), 0x6c);
     assert_int_equal(get(0, APIC_APR), 0x6c);

@@ -10,7 +10,7 @@
 
 struct vcpu_record {
     unsigned interrupts, nmis, inits, startups;
-    uint8_t startup_vector;
+    uint8_t startup_vector, cr8;
 };
 
 static struct vlapic_bus bus;
@@ -42,7 +42,12 @@ static inline void on_startup(void *record, uint8_t vector)
     ((struct vcpu_record *)record)->startup_vector = vector;
 }
 
-static const struct vlapic_up up = { on_interrupt, on_nmi, on_init, on_startup };
+static inline void on_priority(void *record, uint8_t cr8)
+{
+    ((struct vcpu_record *)record)->cr8 = cr8;
+}
+
+static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup };
 
 static inline void on_eoi(void *ioapic, uint8_t vector)
 {
