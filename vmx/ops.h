@@ -124,8 +124,8 @@ struct vmx_ops {
     void (*unload)(struct vcpu *vcpu);
 
     /*
-     * Runs the guest, and hands each exit (vcpu->exit says why it came) to exit_handle(), while vcpu_goes_on(). The loop is here
-     * so that the hypervisor's own registers are saved once for many exits.
+     * Runs the guest, and hands each exit (vcpu->exit says why it came) to exit_handle(), for as long as vcpu_goes_on() or
+     * vcpu_prepare() says so. The loop is here so that the hypervisor's own registers are saved once for many exits.
      */
     void (*enter)(struct vcpu *vcpu);
 

@@ -102,9 +102,9 @@ static void leave(struct sched_task *task)
     cpu->vcpu = NULL;
 }
 
-/* Deals with the pending word; false: leave the run loop. */
-static bool prepare(struct vcpu *vcpu)
+bool vcpu_prepare(struct vcpu *vcpu)
 {
+    const struct cpu *cpu = this_cpu();
     uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
 
     if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE))) {
@@ -124,13 +124,14 @@ static bool prepare(struct vcpu *vcpu)
     }
     if (vcpu->pending & (PEND_EVENT | PEND_NMI))
         event_deliver(vcpu);
+    if (unlikely(cpu->timers.next != cpu->timer_programmed))
+        lapic_timer_program(cpu->timers.next);
     return true;
 }
 
 static bool run(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
-    struct cpu *cpu = this_cpu();
 
     if (vcpu->vm->dead)
         return false;
@@ -139,13 +140,8 @@ static bool run(struct sched_task *task)
     if (vcpu->state == VCPU_STOPPED || (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
         return false;
     load(vcpu);
-    for (;;) {
-        if (unlikely(vcpu->pending) && !prepare(vcpu))
-            break;
-        if (unlikely(cpu->timers.next != cpu->timer_programmed))
-            lapic_timer_program(cpu->timers.next);
+    if (vcpu_prepare(vcpu))
         vmx_ops->enter(vcpu);
-    }
     return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
 }
 

@@ -121,13 +121,16 @@ static inline void vcpu_advance(struct vcpu *vcpu)
         vcpu_completed(vcpu);
 }
 
-/* For the back end's loop: no event waits and the hardware timer is right, so the guest can be entered again at once. */
+/* For the back end's loop: no event waits and the hardware timer is right, so there is nothing to prepare. */
 static inline bool vcpu_goes_on(const struct vcpu *vcpu)
 {
     const struct cpu *cpu = this_cpu();
 
     return !__atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE) && cpu->timers.next == cpu->timer_programmed;
 }
+
+/* Deals with what keeps a vCPU from being entered: events, the hardware timer. False: it is to leave the CPU. */
+bool vcpu_prepare(struct vcpu *vcpu);
 
 /* event.c: injects what is due; called with PEND_EVENT or PEND_NMI set, clears what it dealt with. */
 void event_deliver(struct vcpu *vcpu);
