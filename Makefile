@@ -27,6 +27,9 @@ KFLAGS += -fsanitize-trap=undefined
 endif
 endif
 
+# Nothing in the hypervisor needs 16-byte alignment of its stack, since it uses general registers only.
+KFLAGS += $(if $(findstring clang,$(CC)),-mstack-alignment=8,-mpreferred-stack-boundary=3)
+
 # --- the hypervisor -------------------------------------------------------------------------------------------
 KERNEL_C   := $(filter-out arch/x86_64/offsets.c,$(wildcard boot/*.c arch/x86_64/*.c kernel/*.c lib/*.c vmx/*.c vmx/amd/*.c \
               io/*.c drivers/*.c devices/*.c guests/*.c shell/*.c))
@@ -48,7 +51,7 @@ endif
 
 $(B)/%.asm.o: %.asm $(B)/offsets.inc
 	@mkdir -p $(@D); echo "  NASM  $<"
-	@$(NASM) -f elf64 -g -F dwarf -I. -I$(B)/ -MD $(@:.o=.d) $< -o $@
+	@$(NASM) -f elf64 -g -F dwarf $(if $(filter 1,$(DEBUG)),-DPLINTH_DEBUG) -I. -I$(B)/ -MD $(@:.o=.d) $< -o $@
 
 # Structure offsets for nasm: offsets.c emits lines "->NAME value" into its assembly.
 $(B)/offsets.inc: arch/x86_64/offsets.c $(wildcard arch/x86_64/*.h vmx/*.h vmx/amd/*.h kernel/*.h)

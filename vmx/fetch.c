@@ -101,7 +101,7 @@ __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear)
     if (!host)
         return 0;
     vcpu->code_page = (struct vcpu_code_page){
-        .page = (linear.raw & ~PAGE_MASK) | 1, .host = host - (linear.raw & PAGE_MASK)
+        .linear = gva(linear.raw & ~PAGE_MASK), .host = host - (linear.raw & PAGE_MASK)
     };
     return fetch_insn(vcpu, vmx_ops->code_size(vcpu), &insn, &fault) ? 0 : insn->length;
 }

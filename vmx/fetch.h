@@ -27,11 +27,10 @@ uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear);
  */
 static inline uint8_t fetch_length(struct vcpu *vcpu, gva_t linear, uint16_t opcode, unsigned opcode_size, uint8_t length)
 {
-    const struct vcpu_code_page *code = &vcpu->code_page;
-    uint64_t offset = linear.raw & PAGE_MASK;
+    uint64_t offset = linear.raw - vcpu->code_page.linear.raw;
 
-    if (likely(code->page == linear.raw - offset + 1 && offset < PAGE_SIZE - 1)) {
-        uint16_t bytes = *(const volatile uint16_t *)(const void *)(code->host + offset);
+    if (likely(offset < PAGE_SIZE - 1)) {
+        uint16_t bytes = *(const volatile uint16_t *)(const void *)(vcpu->code_page.host + offset);
 
         if (likely((opcode_size == 1 ? bytes & 0xff : bytes) == opcode))
             return length;

@@ -40,7 +40,8 @@ static void clear_events(struct vcpu *vcpu)
     vcpu->shadow = 0;
     vcpu->window = vcpu->nmi_masked = vcpu->nmi_stepping = false;
     vcpu->cr8 = 0;
-    vcpu->code_page.page = 0;
+    vcpu->code_page.linear = CODE_PAGE_NONE;
+    vcpu->fetch_memo.page = 0;
     vcpu->pending = PEND_EVENT;
 }
 
@@ -102,26 +103,30 @@ static void leave(struct sched_task *task)
     cpu->vcpu = NULL;
 }
 
+/* The rare bits of the pending word. False: the vCPU is to leave the CPU. */
+static __cold bool change_state(struct vcpu *vcpu, uint64_t pending)
+{
+    __atomic_and_fetch(&vcpu->pending, ~(PEND_INIT | PEND_STARTUP | PEND_LEAVE), __ATOMIC_RELAXED);
+    if (pending & PEND_INIT) {
+        leave(&vcpu->task); /* what the CPU holds of the old state must not come back */
+        vcpu_init_reset(vcpu);
+        vcpu->intc->reset(vcpu->intc_context);
+        load(vcpu);
+    }
+    if (pending & PEND_STARTUP)
+        startup(vcpu);
+    if (vcpu->state == VCPU_HALTED && wakes(vcpu))
+        vcpu->state = VCPU_RUNNABLE;
+    return !(pending & PEND_LEAVE) && vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
+}
+
 bool vcpu_prepare(struct vcpu *vcpu)
 {
     const struct cpu *cpu = this_cpu();
     uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
 
-    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE))) {
-        __atomic_and_fetch(&vcpu->pending, ~(PEND_INIT | PEND_STARTUP | PEND_LEAVE), __ATOMIC_RELAXED);
-        if (pending & PEND_INIT) {
-            leave(&vcpu->task); /* what the CPU holds of the old state must not come back */
-            vcpu_init_reset(vcpu);
-            vcpu->intc->reset(vcpu->intc_context);
-            load(vcpu);
-        }
-        if (pending & PEND_STARTUP)
-            startup(vcpu);
-        if (vcpu->state == VCPU_HALTED && wakes(vcpu))
-            vcpu->state = VCPU_RUNNABLE;
-        if ((pending & PEND_LEAVE) || vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
-            return false;
-    }
+    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE)) && !change_state(vcpu, pending))
+        return false;
     if (vcpu->pending & (PEND_EVENT | PEND_NMI))
         event_deliver(vcpu);
     if (unlikely(cpu->timers.next != cpu->timer_programmed))

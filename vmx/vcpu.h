@@ -27,8 +27,10 @@ enum vcpu_state {
 };
 
 /* Where the bytes of the last instruction that was looked at lie: saves the page walk for the next one (fetch.c). */
+#define CODE_PAGE_NONE gva(BIT(63)) /* not canonical, and far from all that is */
+
 struct vcpu_code_page {
-    uint64_t page; /* linear address of the page | 1; 0: none */
+    gva_t linear; /* of the page; CODE_PAGE_NONE: none */
     const uint8_t *host;
 };
 
@@ -60,6 +62,7 @@ struct vcpu {
     uint64_t xcr0;
     void *xstate; /* FPU, SSE, AVX while another vCPU has the CPU */
     uint64_t dr[4];
+    uint64_t exits[EXIT_REASONS]; /* how many of each kind there were */
     struct sched_task task;
     struct cpuid_table cpuid;
 };
@@ -145,7 +148,7 @@ static inline void exit_handle(struct vcpu *vcpu)
 {
     unsigned reason = vcpu->exit.reason;
 
-    vcpu->vm->exits[reason]++;
+    vcpu->exits[reason]++;
     exit_handlers[reason](vcpu);
 }
 

@@ -32,7 +32,6 @@ struct vm {
     struct vm_mtrr mtrr;
     uint64_t wall_clock_gpa; /* MSR_KVM_WALL_CLOCK_NEW as last written */
     uint64_t epoch_ns;       /* UTC at guest time 0, nanoseconds since 1970 */
-    uint64_t exits[EXIT_REASONS];
     uint64_t refused_msrs;   /* accesses that got #GP; the first few are in the log */
 
     /* The VM cannot go on: `reason` is one line for its log. Called once; no vCPU of it is entered again. */

@@ -1,7 +1,9 @@
-; Where exceptions and interrupts enter: saves all registers as struct trap_frame and calls trap_handle().
+; Where exceptions and interrupts enter. An exception saves all registers as struct trap_frame for trap_handle(); an interrupt saves
+; what the System V ABI lets irq_dispatch() change.
 %include "offsets.inc"
 
 extern trap_handle
+extern irq_dispatch
 
 section .text progbits alloc exec nowrite align=16
 bits 64
@@ -16,14 +18,44 @@ trap_stubs:
 %assign vector 0
 %rep 256
     align TRAP_STUB_SIZE
+%if vector >= VECTOR_EXCEPTIONS
+    push qword vector
+    jmp interrupt_common
+%else
 %if !HAS_ERROR(vector)
     push 0
 %endif
     push qword vector
     jmp trap_common
+%endif
 %assign vector vector + 1
 %endrep
     align TRAP_STUB_SIZE
+
+interrupt_common:
+    push rax
+    push rcx
+    push rdx
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    cld
+    mov edi, [rsp + 72]                 ; the vector
+    call irq_dispatch
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rdx
+    pop rcx
+    pop rax
+    add rsp, 8
+    iretq
 
 trap_common:
     push rax

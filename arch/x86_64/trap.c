@@ -2,7 +2,6 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
-#include "kernel/irq.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "lib/format.h"
@@ -212,10 +211,6 @@ static _Noreturn void crash(const struct trap_frame *frame)
 
 void trap_handle(struct trap_frame *frame)
 {
-    if (frame->vector >= VECTOR_EXCEPTIONS) {
-        irq_dispatch((unsigned)frame->vector);
-        return;
-    }
     if (frame->vector == VECTOR_NMI) {
         __atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
         return;

@@ -12,11 +12,6 @@
 #define OPCODE_INVD    0x080f
 #define OPCODE_WBINVD  0x090f
 
-static inline bool code_is_64(const struct vmcb *vmcb)
-{
-    return (vmcb->cs.attributes & SEG_ATTR_L) && (vmcb->efer & BIT(10));
-}
-
 /* Length of the instruction at RIP, which without prefixes has `opcode` in its first `opcode_size` bytes and is `length` long. */
 static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint16_t opcode, unsigned opcode_size,
                                 uint8_t length)
@@ -25,7 +20,8 @@ static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint
 
     if (svm_machine.features & SVM_FEATURE_NRIPS)
         return (uint8_t)(vmcb->nrip - vmcb->rip);
-    linear = gva(likely(code_is_64(vmcb)) ? vmcb->rip : (uint32_t)(vmcb->cs.base + vmcb->rip));
+    /* CS.L means nothing outside of long mode; a guest that sets it there has its instruction looked for at the wrong place. */
+    linear = gva(likely(vmcb->cs.attributes & SEG_ATTR_L) ? vmcb->rip : (uint32_t)(vmcb->cs.base + vmcb->rip));
     return fetch_length(vcpu, linear, opcode, opcode_size, length);
 }
 
@@ -91,6 +87,12 @@ static void decode_exception(struct vcpu *vcpu, const struct vmcb *vmcb)
     vcpu->exit.exception.error = (uint32_t)vmcb->exitinfo1;
     if (vmcb->exitcode == VMEXIT_EXCEPTION_MC)
         panic("machine check while vm %s ran: the hardware reported an error that it could not correct", vcpu->vm->name);
+}
+
+static __attribute__((noinline)) void decode_msr_read(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    vcpu->exit.reason = EXIT_MSR_READ;
+    vcpu->exit.length = length_of(vcpu, vmcb, OPCODE_RDMSR, 2, 2);
 }
 
 static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
@@ -179,13 +181,12 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
         decode_io(vcpu, vmcb);
         break;
     case VMEXIT_MSR:
-        if (vmcb->exitinfo1) {
-            exit->reason = EXIT_MSR_WRITE;
-            exit->length = length_of(vcpu, vmcb, OPCODE_WRMSR, 2, 2);
-        } else {
-            exit->reason = EXIT_MSR_READ;
-            exit->length = length_of(vcpu, vmcb, OPCODE_RDMSR, 2, 2);
+        if (unlikely(!vmcb->exitinfo1)) {
+            decode_msr_read(vcpu, vmcb);
+            break;
         }
+        exit->reason = EXIT_MSR_WRITE;
+        exit->length = length_of(vcpu, vmcb, OPCODE_WRMSR, 2, 2);
         break;
     case VMEXIT_VMMCALL:
         exit->reason = EXIT_HYPERCALL;

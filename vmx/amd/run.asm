@@ -56,7 +56,9 @@ svm_run:
     mov [rax + VCPU_R15], r15
     mov rdi, rax
     mov rsi, [rsp + 8]
+%ifdef PLINTH_DEBUG
     lea rbp, [rsp + 64]                 ; the chain of frames, for a crash report: here lies our caller's RBP
+%endif
     call svm_exit
     mov rdi, [rsp]
     test al, al
