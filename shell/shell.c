@@ -12,13 +12,15 @@
 static struct {
     char line[128];
     size_t length;
-    char run[128]; /* the line that is being executed */
+    bool busy;       /* the line is complete and waits to be executed */
+    char ahead[256]; /* what was typed in the meantime */
+    size_t ahead_length;
     struct sched_work work;
 } shell;
 
 void shell_prompt(void)
 {
-    wire_print("\r\n" PROMPT "%.*s", (int)shell.length, shell.line);
+    wire_print("\r\n" PROMPT "%.*s", shell.busy ? 0 : (int)shell.length, shell.line);
 }
 
 /* Splits at blanks, in place. */
@@ -38,10 +40,23 @@ static int split(char *line, char *word[SHELL_ARGS])
     return count;
 }
 
+static void take(char c);
+
+/* What was typed while a command ran, up to the next whole line. */
+static void take_ahead(void)
+{
+    size_t taken = 0;
+
+    while (taken < shell.ahead_length && !shell.busy)
+        take(shell.ahead[taken++]);
+    shell.ahead_length -= taken;
+    memmove(shell.ahead, shell.ahead + taken, shell.ahead_length);
+}
+
 static bool execute(struct sched_work *work)
 {
     char *word[SHELL_ARGS];
-    int count = split(shell.run, word);
+    int count = split(shell.line, word);
     const struct shell_command *command = shell_commands;
 
     (void)work;
@@ -54,8 +69,11 @@ static bool execute(struct sched_work *work)
         else
             wire_print("unknown command '%s'; 'help' lists the commands\r\n", word[0]);
     }
+    shell.length = 0;
+    shell.busy = false;
     if (wire_in_shell())
         shell_prompt();
+    take_ahead();
     return false;
 }
 
@@ -67,12 +85,11 @@ static void backspace(void)
     }
 }
 
-void shell_input(char c)
+static void take(char c)
 {
     if (c == '\r' || c == '\n') {
-        memcpy(shell.run, shell.line, shell.length);
-        shell.run[shell.length] = '\0';
-        shell.length = 0;
+        shell.line[shell.length] = '\0';
+        shell.busy = true;
         sched_queue_work(&shell.work);
     } else if (c == BACKSPACE || c == DELETE) {
         backspace();
@@ -83,6 +100,14 @@ void shell_input(char c)
         shell.line[shell.length++] = c;
         wire_print("%c", c);
     }
+}
+
+void shell_input(char c)
+{
+    if (!shell.busy)
+        take(c);
+    else if (shell.ahead_length < sizeof(shell.ahead))
+        shell.ahead[shell.ahead_length++] = c;
 }
 
 void shell_init(void)
