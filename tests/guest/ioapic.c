@@ -114,6 +114,7 @@ static void test_logical(void)
     cmos_write(0x0b, 0x42);
     cmos_read(0x0c);
     ioapic_entry(PIN_RTC, ENTRY_LOGICAL | V_EDGE, 0x04000000);
+    cmos_read(0x0c); /* the line may have risen while the entry was masked: the next edge counts */
     sti();
     check("logical destination: the RTC on pin 8", wait_count(&trap_count[V_EDGE], 3, 500));
     ioapic_entry(PIN_RTC, ENTRY_LOGICAL | V_EDGE, 0x08000000);

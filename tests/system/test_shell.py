@@ -22,7 +22,6 @@ PROMPT = r"plinth> "
 def shell(boot, guest):
     machine = boot(CONFIG, {"spin.elf": guest("spin"), "halt.elf": guest("halt")})
     machine.expect(r"plinth: ready")
-    machine.send("\r")
     machine.expect(PROMPT)
     return machine
 
@@ -48,6 +47,14 @@ def test_wrong_commands(shell):
     assert "there is no VM 'three'" in shell.ask(PROMPT, "start three")
     assert "which VM?" in shell.ask(PROMPT, "start")
     assert "strat" in shell.ask(PROMPT, "strat one")
+
+
+def test_lines_typed_ahead(shell):
+    """What is pasted is done, line by line."""
+    shell.send("version\rlist\rstart three\r")
+    shell.expect(r"Plinth \d+\.\d+")
+    shell.expect(r"one\s+stopped")
+    shell.expect(r"there is no VM 'three'")
 
 
 def test_console_and_back(shell):
