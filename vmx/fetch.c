@@ -220,27 +220,32 @@ static int memory_write(void *context, gva_t at, unsigned size, uint64_t value, 
     return 0;
 }
 
-#define EXCHANGE(type)                                                                                               \
-    do {                                                                                                             \
-        type old = (type)*expected;                                                                                  \
-        bool same = __atomic_compare_exchange_n((type *)(void *)ram, &old, (type)value, false, __ATOMIC_SEQ_CST,     \
-                                                __ATOMIC_SEQ_CST);                                                   \
-        *expected = old;                                                                                             \
-        return same ? 0 : -EAGAIN;                                                                                   \
-    } while (0)
+/* Not C's atomics, since the guest's address need not be aligned; LOCK works on any (APM vol. 2, 7.3.2). */
+#define EXCHANGE(suffix)                                                                                             \
+    __asm__ volatile("lock cmpxchg" suffix : "+a"(old), "+m"(*(char (*)[8])ram) : "r"(value) : "memory", "cc")
 
 static int ram_exchange(uint8_t *ram, unsigned size, uint64_t *expected, uint64_t value)
 {
+    uint64_t old = *expected;
+    bool same;
+
     switch (size) {
     case 1:
-        EXCHANGE(uint8_t);
+        EXCHANGE("b %b2, %1");
+        break;
     case 2:
-        EXCHANGE(uint16_t);
+        EXCHANGE("w %w2, %1");
+        break;
     case 4:
-        EXCHANGE(uint32_t);
+        EXCHANGE("l %k2, %1");
+        break;
     default:
-        EXCHANGE(uint64_t);
+        EXCHANGE("q %2, %1");
+        break;
     }
+    same = old == *expected;
+    *expected = old;
+    return same ? 0 : -EAGAIN;
 }
 
 static int memory_compare_exchange(void *context, gva_t at, unsigned size, uint64_t *expected, uint64_t value,

@@ -1,6 +1,7 @@
 /* Instructions and memory of a running vCPU, as the decoder and the emulator want them. Called by its exit handlers only. */
 #pragma once
 
+#include "lib/string.h"
 #include "vmx/vcpu.h"
 
 /* Up to `size` bytes at RIP; returns how many lie before a page that faults, or -EFAULT with *fault when there is none. */
@@ -30,8 +31,9 @@ static inline uint8_t fetch_length(struct vcpu *vcpu, gva_t linear, uint16_t opc
     uint64_t offset = linear.raw - vcpu->code_page.linear.raw;
 
     if (likely(offset < PAGE_SIZE - 1)) {
-        uint16_t bytes = *(const volatile uint16_t *)(const void *)(vcpu->code_page.host + offset);
+        uint16_t bytes;
 
+        memcpy(&bytes, vcpu->code_page.host + offset, sizeof(bytes));
         if (likely((opcode_size == 1 ? bytes & 0xff : bytes) == opcode))
             return length;
     }

@@ -51,6 +51,13 @@ def plinth():
 
 
 @pytest.fixture(scope="session")
+def debug(plinth):
+    """The hypervisor with assertions and UBSan traps: the path of its image, for boot(plinth=...)."""
+    build("build/debug/plinth", "DEBUG=1")
+    return os.path.join(TOP, "build/debug/plinth")
+
+
+@pytest.fixture(scope="session")
 def guest(plinth):
     """guest(NAME): the path of a bare-metal guest."""
     return lambda name: os.path.join(TOP, "build/guest", name + ".elf")

@@ -36,6 +36,12 @@ def test_guest(boot, guest, name):
     run(boot, guest, name)
 
 
+@pytest.mark.parametrize("name", GUESTS)
+def test_guest_under_debug(boot, guest, debug, name):
+    """The same with assertions and UBSan traps: no guest may trip one."""
+    run(boot, guest, name, plinth=debug)
+
+
 def test_memory_above_4_gib(boot, guest):
     """A VM with more RAM than fits below 3 GiB has the rest above 4 GiB."""
     run(boot, guest, "paging", ram="4G", memory="6G")

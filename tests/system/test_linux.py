@@ -46,6 +46,17 @@ def test_shell(boot, linux, uefi):
     assert machine.ends() == 0
 
 
+def test_shell_under_debug(boot, linux, debug):
+    """With assertions and UBSan traps."""
+    machine = to_shell(boot, linux, plinth=debug)
+    machine.send("reboot -f\r")
+    machine.expect(r"vm demo: reset by the guest: starting again")
+    machine.expect(PROMPT)
+    machine.send("poweroff -f\r")
+    machine.expect(r"vm demo: powered off")
+    assert machine.ends() == 0
+
+
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_no_complaint(boot, linux, cpus):
     machine = boot(CONFIG + f"cpus = {cpus}\n", linux)
