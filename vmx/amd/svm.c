@@ -232,18 +232,17 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /*
- * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The flush stays asked
- * for until the vCPU is loaded again: needless flushes, once in a generation.
+ * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The flush belongs to the
+ * CPU, not to this vCPU, which may be unloaded or reset before it is ever entered: svm_enter() sees to it.
  */
 static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
 {
-    svm->vmcb->tlb_control = TLB_CONTROL_NOTHING;
     if (svm->asid_generation == cpu->asid_generation)
         return;
     if (cpu->next_asid == svm_machine.asids) {
         cpu->next_asid = 1;
         cpu->asid_generation++;
-        svm->vmcb->tlb_control = TLB_CONTROL_FLUSH_ALL;
+        cpu->tlb_control = TLB_CONTROL_FLUSH_ALL;
     }
     svm->vmcb->asid = cpu->next_asid++;
     svm->asid_generation = cpu->asid_generation;
