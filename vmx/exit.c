@@ -88,10 +88,15 @@ static void exit_window(struct vcpu *vcpu)
     vcpu->pending |= PEND_EVENT;
 }
 
+/*
+ * A guest can make the delivery of #DB or #AC raise the same again, without end. No instruction of it then completes, and it is
+ * between instructions that the CPU looks for physical interrupts: so look here.
+ */
 static void exit_exception(struct vcpu *vcpu)
 {
     uint8_t vector = vcpu->exit.exception.vector;
 
+    exit_interrupt(vcpu);
     if (vector == VECTOR_DB && event_step_done(vcpu)) {
         vcpu->rflags &= ~RFLAGS_TF;
         vcpu->pending |= PEND_EVENT;
