@@ -7,8 +7,11 @@
 #define FCW_RESET   0x037f
 #define MXCSR_RESET 0x1f80
 
-/* XCR0 bits that Plinth saves: x87, SSE, AVX (what cpuid.c may offer). */
-#define XCR0_SAVED UINT64_C(7)
+/*
+ * XCR0 bits that Plinth saves: x87, SSE, AVX (what cpuid.c may offer), and PKRU, which a guest reaches by
+ * CR4.PKE although CPUID does not offer it. AMD APM vol. 2, 11.5.2.
+ */
+#define XCR0_SAVED (UINT64_C(7) | BIT(9))
 
 static bool has_xsave;
 static uint64_t saved;      /* XCR0 while saving and restoring */
