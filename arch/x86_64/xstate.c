@@ -13,7 +13,11 @@
  */
 #define XCR0_SAVED (UINT64_C(7) | BIT(9))
 
+/* CPUID 8000_0008h EBX: restoring sets FIP, FDP and FOP also when no x87 exception is pending. APM vol. 3, E.4.7. */
+#define RSTR_FP_ERR_PTRS BIT(2)
+
 static bool has_xsave;
+static bool pointers_stay;  /* FIP, FDP and FOP can outlive a restore */
 static uint64_t saved;      /* XCR0 while saving and restoring */
 static size_t area_size;
 static void *live;          /* whose registers this CPU holds */
@@ -22,6 +26,7 @@ void xstate_init(void)
 {
     struct cpuid r = cpuid(1);
 
+    pointers_stay = cpuid(0x80000000).eax < 0x80000008 || !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
     has_xsave = r.ecx & BIT(26);
     area_size = FXSAVE_SIZE;
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
@@ -82,20 +87,41 @@ uint64_t xstate_xcr0(void)
     return has_xsave ? xgetbv(0) : 1;
 }
 
+/* Puts Plinth's own addresses where the next guest could read the last one's. */
+static void overwrite_pointers(void)
+{
+    static const uint32_t zero;
+
+    /* With no exception pending and an empty stack the load cannot fault. */
+    __asm__ volatile("fnclex\n emms\n fildl %0" : : "m"(zero));
+}
+
+static void save(void *area)
+{
+    if (has_xsave)
+        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+}
+
+static void restore(const void *area)
+{
+    if (has_xsave)
+        __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
+
 void xstate_switch(void *area, uint64_t xcr0)
 {
     write_cr0(read_cr0() & ~CR0_TS);
     if (live != area) {
         set_xcr0(saved);
-        if (has_xsave) {
-            if (live)
-                __asm__ volatile("xsave64 (%0)" : : "r"(live), "a"(~0u), "d"(~0u) : "memory");
-            __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
-        } else {
-            if (live)
-                __asm__ volatile("fxsave64 (%0)" : : "r"(live) : "memory");
-            __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
-        }
+        if (live)
+            save(live);
+        if (pointers_stay)
+            overwrite_pointers();
+        restore(area);
         live = area;
     }
     set_xcr0(xcr0);
