@@ -1,4 +1,5 @@
-; The shortest interrupt handler that acknowledges, so that what is measured is the hypervisor's and not the guest's.
+; The shortest interrupt handler that acknowledges, so that what is measured is the hypervisor's and not the
+; guest's.
 global bench_isr, bench_eoi_dry, eoi_start, eoi_end, handled
 
 %define X2APIC_EOI 0x80b

@@ -1,5 +1,5 @@
-; Instruction forms in 64-bit code. On entry: r9 = rdi = target, r8 = scratch buffer in RAM, rbx = target - 0x100, rbp = r12 = r13 = target,
-; rdx = 8, rcx and rax operands, FS and GS bases = target - 0x40.
+; Instruction forms in 64-bit code. On entry: r9 = rdi = target, r8 = scratch buffer in RAM, rbx = target -
+; 0x100, rbp = r12 = r13 = target, rdx = 8, rcx and rax operands, FS and GS bases = target - 0x40.
 %define MODE64
 %define M rdi
 %define FORM_CODE .text
@@ -168,7 +168,8 @@ FORM_BEGIN HOLE, ALL, "repe cmpsb, device against itself"
 FORM_END
 
 section .text
-; void run_form(const void *code, struct regs *regs): loads all registers but RSP and the flags, calls, stores them.
+; void run_form(const void *code, struct regs *regs): loads all registers but RSP and the flags, calls,
+; stores them.
 global run_form
 run_form:
     push    rbx

@@ -1,6 +1,7 @@
-; Instruction forms in 16-bit code: real mode, with segments whose bases were set in protected mode ("unreal"), so that the local
-; APIC can be reached. On entry: DS, ES and GS have the target's page as base and 4 GiB limits, FS the scratch buffer;
-; di = bp = 0x380 (the target's offset), bx = 0x280, si = 0, dx = 8, cx and ax operands.
+; Instruction forms in 16-bit code: real mode, with segments whose bases were set in protected mode
+; ("unreal"), so that the local APIC can be reached. On entry: DS, ES and GS have the target's page as base
+; and 4 GiB limits, FS the scratch buffer; di = bp = 0x380 (the target's offset), bx = 0x280, si = 0, dx =
+; 8, cx and ax operands.
 %define M di
 %define FORM_CODE .low
 %define FORM_NAMES .rodata

@@ -1,5 +1,6 @@
-; Instruction forms in 32-bit code. On entry: DS, ES and GS have the target's page as base, the others are flat;
-; edi = ebp = 0x380 (the target's offset), ebx = 0x280, esi = scratch buffer (flat), edx = 8, ecx and eax operands.
+; Instruction forms in 32-bit code. On entry: DS, ES and GS have the target's page as base, the others are
+; flat; edi = ebp = 0x380 (the target's offset), ebx = 0x280, esi = scratch buffer (flat), edx = 8, ecx and
+; eax operands.
 %define M edi
 %define FORM_CODE .text
 %define FORM_NAMES .rodata

@@ -1,4 +1,5 @@
-; Where the second CPU starts: 16-bit code at 0x8000 (start-up vector 8), then the first CPU's page tables and GDT, then ap_main().
+; Where the second CPU starts: 16-bit code at 0x8000 (start-up vector 8), then the first CPU's page tables
+; and GDT, then ap_main().
 extern page_pml4, gdt, ap_main, idt
 
 %define EFER      0xc0000080

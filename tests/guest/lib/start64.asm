@@ -1,5 +1,5 @@
-; Entry of the 64-bit guests: from the loader's flat 32-bit mode to long mode, the low 4 GiB mapped one to one in 2 MiB pages
-; (uncached from 3 GiB up, where the devices are). Then guest_start().
+; Entry of the 64-bit guests: from the loader's flat 32-bit mode to long mode, the low 4 GiB mapped one to
+; one in 2 MiB pages (uncached from 3 GiB up, where the devices are). Then guest_start().
 %include "lib/multiboot.inc"
 
 global start, boot_magic, boot_info, page_pml4, page_pdpt, page_pd, gdt, tss

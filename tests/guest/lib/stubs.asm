@@ -73,7 +73,8 @@ trap_common:
     add     rsp, 16
     iretq
 
-; void guard_call(void (*function)(void *), void *argument): a fault inside comes back here (trap.c sends it to guard_landing).
+; void guard_call(void (*function)(void *), void *argument): a fault inside comes back here (trap.c sends it
+; to guard_landing).
 guard_call:
     push    rbx
     push    rbp
