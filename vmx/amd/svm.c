@@ -278,10 +278,12 @@ static void svm_take_interrupts(struct vcpu *vcpu)
 static void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 {
     uint64_t inject = EVENT_V | event->vector | (uint64_t)event->type << EVENT_TYPE_SHIFT;
+    struct vmcb *vmcb = vmcb_of(vcpu);
 
-    if (event->has_error)
+    /* The CPU pushes what EV asks for, also in real mode, where a handler expects none (APM vol. 2, 8.2). */
+    if (event->has_error && (vmcb->cr0 & CR0_PE))
         inject |= EVENT_EV | (uint64_t)event->error << EVENT_ERROR_SHIFT;
-    vmcb_of(vcpu)->eventinj = inject; /* the CPU clears V when it has delivered it */
+    vmcb->eventinj = inject; /* the CPU clears V when it has delivered it */
 }
 
 /* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4). */
