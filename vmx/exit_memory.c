@@ -69,13 +69,16 @@ static bool has_one_operand(const struct insn *insn)
 
 /*
  * A MOV between a register, or a constant, and a device: nearly all that drivers do. The exit tells the physical address, and it
- * came only after the CPU had checked segment and page rights, so what is left to see is that it is the operand's own start.
+ * came only after the CPU had checked segment and page rights, so what is left to see is that it is the operand's own start, and
+ * that another vCPU has not put a store where the CPU saw a load: a page may be there to be read only.
  */
 static inline bool is_plain_mov(const struct vcpu *vcpu, const struct insn *insn)
 {
     uint64_t at = vcpu->exit.memory.at.raw, linear = (uint64_t)insn->displacement;
 
     if (insn->op != OP_MOV || insn->seg >= SEG_FS || insn->rip_relative || insn->to.kind + insn->from.kind == OPERAND_MEM + OPERAND_REG_HIGH)
+        return false;
+    if ((insn->to.kind == OPERAND_MEM) != vcpu->exit.memory.write)
         return false;
     if (insn->base >= 0)
         linear += vcpu->gpr[insn->base];
