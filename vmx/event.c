@@ -74,6 +74,7 @@ static bool inject_urgent(struct vcpu *vcpu)
 {
     if (unlikely(vcpu->event.valid)) {
         vcpu->event.valid = false;
+        vcpu->shadow = 0; /* it covers the next instruction only, and that has just ended in this */
         vmx_ops->inject(vcpu, &vcpu->event);
         return true;
     }
