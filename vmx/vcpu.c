@@ -70,7 +70,7 @@ static void startup(struct vcpu *vcpu)
 /* An event waits that ends a HLT. */
 static bool wakes(const struct vcpu *vcpu)
 {
-    if (vcpu->event.valid || (vcpu->pending & (PEND_NMI | PEND_INIT)))
+    if (vcpu->event.valid || (vcpu->pending & PEND_INIT) || ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked))
         return true;
     return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context);
 }
