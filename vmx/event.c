@@ -130,7 +130,7 @@ void event_iret(struct vcpu *vcpu)
     }
 }
 
-/* True if the #DB at hand was the end of that step, and not the guest's. */
+/* True if the #DB at hand was the end of that step, and not the guest's. TF is again what the IRET took from the guest's stack. */
 bool event_step_done(struct vcpu *vcpu)
 {
     if (!vcpu->nmi_stepping)

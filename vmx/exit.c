@@ -98,7 +98,6 @@ static void exit_exception(struct vcpu *vcpu)
 
     exit_interrupt(vcpu);
     if (vector == VECTOR_DB && event_step_done(vcpu)) {
-        vcpu->rflags &= ~RFLAGS_TF;
         vcpu->pending |= PEND_EVENT;
         return;
     }

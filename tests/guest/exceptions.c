@@ -207,6 +207,51 @@ static void test_nmi(void)
     trap_set(VECTOR_NMI, NULL);
 }
 
+static volatile unsigned woken_by;
+
+static void on_nmi_halt(struct frame *frame)
+{
+    (void)frame;
+    if (trap_count[VECTOR_NMI] != 1)
+        return;
+    apic_send(apic_id(), ICR_NMI | ICR_ASSERT);
+    apic_write(APIC_LVT_TIMER, V_HIGH);
+    apic_write(APIC_INITIAL, 1000000);
+    sti_hlt_cli();
+    woken_by = trap_count[V_HIGH];
+}
+
+static void on_nmi_step(struct frame *frame)
+{
+    if (trap_count[VECTOR_NMI] != 1)
+        return;
+    apic_send(apic_id(), ICR_NMI | ICR_ASSERT);
+    frame->flags |= 0x100;
+}
+
+static void stop_stepping(struct frame *frame)
+{
+    step(frame);
+    frame->flags &= ~0x100ul;
+}
+
+static void test_nmi_held_back(void)
+{
+    trap_set(V_HIGH, interrupt);
+    trap_set(VECTOR_DB, stop_stepping);
+    trap_set(VECTOR_NMI, on_nmi_halt);
+    apic_send(apic_id(), ICR_NMI | ICR_ASSERT);
+    check("both NMIs come", wait_count(&trap_count[VECTOR_NMI], 2, 100));
+    if (!on_plain_qemu())
+        check_equal("HLT does not end by an NMI that is held back", woken_by, 1);
+    trap_set(VECTOR_NMI, on_nmi_step);
+    apic_send(apic_id(), ICR_NMI | ICR_ASSERT);
+    check("both NMIs come", wait_count(&trap_count[VECTOR_NMI], 2, 100));
+    check_equal("a single step set by the first one's IRET is made after the second", trap_count[VECTOR_DB], 1);
+    trap_set(VECTOR_NMI, NULL);
+    trap_set(VECTOR_DB, NULL);
+}
+
 static void on_breakpoint(struct frame *frame)
 {
     step(frame);
@@ -241,5 +286,6 @@ void guest_main(void)
     test_single_step();
     test_shadow();
     test_nmi();
+    test_nmi_held_back();
     test_breakpoint_register();
 }
