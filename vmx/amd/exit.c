@@ -242,10 +242,7 @@ bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 void svm_enter(struct vcpu *vcpu)
 {
     const struct svm_vcpu *svm = vcpu->backend;
-    struct svm_cpu *cpu = this_cpu()->vmx;
 
     write_registers(vcpu, svm->vmcb);
-    svm->vmcb->tlb_control = cpu->tlb_control;
-    cpu->tlb_control = TLB_CONTROL_NOTHING;
     svm_run(vcpu, svm->vmcb, svm->vmcb_pa);
 }

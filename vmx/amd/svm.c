@@ -232,8 +232,9 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /*
- * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The flush belongs to the
- * CPU, not to this vCPU, which may be unloaded or reset before it is ever entered: svm_enter() sees to it.
+ * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The flush is owed by the
+ * CPU, not by this vCPU, which may be unloaded or reset before it is ever entered. It stays asked for until the vCPU is unloaded:
+ * needless flushes, once in a generation.
  */
 static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
 {
@@ -255,15 +256,18 @@ static void svm_vcpu_load(struct vcpu *vcpu)
     struct svm_vcpu *svm = vcpu->backend;
 
     assign_asid(cpu, svm);
+    svm->vmcb->tlb_control = cpu->tlb_control;
     svm->vmcb->clean = 0; /* the CPU may have cached another one's state */
     svm_load(cpu->host_vmcb, svm->vmcb_pa);
 }
 
 static void svm_vcpu_unload(struct vcpu *vcpu)
 {
-    const struct svm_cpu *cpu = this_cpu()->vmx;
+    struct svm_cpu *cpu = this_cpu()->vmx;
     const struct svm_vcpu *svm = vcpu->backend;
 
+    if (svm->vmcb->clean) /* set by an exit: it was entered, and has flushed what was to be flushed */
+        cpu->tlb_control = TLB_CONTROL_NOTHING;
     svm_unload(cpu->host_vmcb, svm->vmcb_pa);
 }
 

@@ -24,7 +24,7 @@ struct svm_cpu {
     hpa_t host_vmcb; /* FS, GS, TR, LDTR and syscall MSRs of the hypervisor, by VMSAVE */
     uint64_t asid_generation;
     uint32_t next_asid;
-    uint32_t tlb_control; /* for the next VMRUN, whichever vCPU's: TLB_CONTROL_ */
+    uint32_t tlb_control; /* TLB_CONTROL_, for whichever vCPU is entered next; until one has been */
 };
 
 /* The same on all CPUs; set once by svm_cpu_enable(). */
