@@ -54,7 +54,10 @@ static void act(int count, char *word[SHELL_ARGS], int (*action)(struct managed 
 
 static void run_start(int count, char *word[SHELL_ARGS])
 {
-    act(count, word, manager_start);
+    struct managed *vm = named_vm(count, word);
+
+    if (vm)
+        (void)!manager_start(vm); /* whatever is wrong is in the log, which is on the wire too */
 }
 
 static void run_shutdown(int count, char *word[SHELL_ARGS])

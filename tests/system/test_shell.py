@@ -57,6 +57,16 @@ def test_lines_typed_ahead(shell):
     shell.expect(r"there is no VM 'three'")
 
 
+def test_start_without_image(boot):
+    """The log says why; the shell has nothing to add."""
+    machine = boot(CONFIG)
+    machine.expect(r"plinth: ready")
+    machine.send("\r")
+    machine.expect(PROMPT)
+    text = machine.ask(PROMPT, "start one")
+    assert 'its kernel "spin.elf" is not on the boot medium' in text and "start:" not in text, text
+
+
 def test_console_and_back(shell):
     shell.send("start one\r")
     shell.expect(r"vm one: started")
