@@ -392,6 +392,13 @@ void uart_polled(void)
     }
 }
 
+static struct uart_log_frame frame;
+
+void uart_log_frame(const struct uart_log_frame *around)
+{
+    frame = *around;
+}
+
 static void send_line(const char *text, size_t length)
 {
     uart_write(text, length - 1);
@@ -405,10 +412,12 @@ static void log_write(struct log_sink *sink, const char *text, size_t length)
     char note[80];
 
     (void)sink;
-    if (uart.started && uart_space() < length + 1 + sizeof(note)) {
+    if (uart.started && uart_space() < length + 1 + sizeof(note) + UART_FRAME_MAX) {
         dropped++;
         return;
     }
+    if (frame.before)
+        frame.before();
     if (dropped) {
         int size = format_text(note, sizeof(note),
                                "... %u lines are only in the log: the serial line is slow\n", dropped);
@@ -417,11 +426,14 @@ static void log_write(struct log_sink *sink, const char *text, size_t length)
         send_line(note, (size_t)size);
     }
     send_line(text, length);
+    if (frame.after)
+        frame.after();
 }
 
 static void log_polled(struct log_sink *sink)
 {
     (void)sink;
+    frame = (struct uart_log_frame){ NULL, NULL }; /* a crash report relies on nothing above */
     uart_polled();
 }
 

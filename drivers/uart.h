@@ -65,3 +65,17 @@ void uart_polled(void);
  * uart_init() moved it: the new place then gets all of the log.
  */
 void uart_log(void);
+
+/*
+ * What whoever else writes to the line does before and after a line of the log, so that it stands on a line
+ * of its own: takes its half-finished line away, and puts it back. Called with the log's lock held:
+ * uart_write() only, and at most UART_FRAME_MAX bytes in all. Either may be NULL.
+ */
+struct uart_log_frame {
+    void (*before)(void);
+    void (*after)(void);
+};
+
+#define UART_FRAME_MAX 192
+
+void uart_log_frame(const struct uart_log_frame *around);

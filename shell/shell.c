@@ -9,18 +9,40 @@
 #define CTRL_C    0x03
 #define CTRL_U    0x15
 
+#define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
+
+#define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
+
 static struct {
     char line[128];
     size_t length;
-    bool busy;       /* the line is complete and waits to be executed */
-    char ahead[256]; /* what was typed in the meantime */
-    size_t ahead_length;
+    bool shown;    /* the prompt and the line are on the wire, the cursor behind them */
+    char run[128]; /* the line that is being executed */
+    bool running;
+    char ahead[256];                 /* typed while a command runs */
+    unsigned ahead_head, ahead_tail; /* free-running */
     struct sched_work work;
 } shell;
 
+void shell_hide_line(void)
+{
+    if (shell.shown)
+        wire_print("\r" ERASE_LINE);
+}
+
+void shell_show_line(void)
+{
+    if (shell.shown)
+        wire_print(PROMPT "%.*s", (int)shell.length, shell.line);
+}
+
 void shell_prompt(void)
 {
-    wire_print("\r\n" PROMPT "%.*s", shell.busy ? 0 : (int)shell.length, shell.line);
+    if (shell.running)
+        return;
+    wire_print("\r\n");
+    shell.shown = true;
+    shell_show_line();
 }
 
 /* Splits at blanks, in place. */
@@ -40,41 +62,20 @@ static int split(char *line, char *word[SHELL_ARGS])
     return count;
 }
 
-static void take(char c);
-
-/* What was typed while a command ran, up to the next whole line. */
-static void take_ahead(void)
-{
-    size_t taken = 0;
-
-    while (taken < shell.ahead_length && !shell.busy)
-        take(shell.ahead[taken++]);
-    shell.ahead_length -= taken;
-    memmove(shell.ahead, shell.ahead + taken, shell.ahead_length);
-}
-
-static bool execute(struct sched_work *work)
+static void execute(void)
 {
     char *word[SHELL_ARGS];
-    int count = split(shell.line, word);
+    int count = split(shell.run, word);
     const struct shell_command *command = shell_commands;
 
-    (void)work;
-    wire_print("\r\n");
-    if (count) {
-        while (command->name && strcmp(command->name, word[0]) != 0)
-            command++;
-        if (command->name)
-            command->run(count, word);
-        else
-            wire_print("unknown command '%s'; 'help' lists the commands\r\n", word[0]);
-    }
-    shell.length = 0;
-    shell.busy = false;
-    if (wire_in_shell())
-        shell_prompt();
-    take_ahead();
-    return false;
+    if (!count)
+        return;
+    while (command->name && strcmp(command->name, word[0]) != 0)
+        command++;
+    if (command->name)
+        command->run(count, word);
+    else
+        wire_print("unknown command '%s'; 'help' lists the commands\r\n", word[0]);
 }
 
 static void backspace(void)
@@ -85,12 +86,21 @@ static void backspace(void)
     }
 }
 
-static void take(char c)
+static void enter(void)
+{
+    memcpy(shell.run, shell.line, shell.length);
+    shell.run[shell.length] = '\0';
+    shell.length = 0;
+    shell.shown = false;
+    shell.running = true;
+    wire_print("\r\n");
+    sched_queue_work(&shell.work);
+}
+
+static void edit(char c)
 {
     if (c == '\r' || c == '\n') {
-        shell.line[shell.length] = '\0';
-        shell.busy = true;
-        sched_queue_work(&shell.work);
+        enter();
     } else if (c == BACKSPACE || c == DELETE) {
         backspace();
     } else if (c == CTRL_U || c == CTRL_C) {
@@ -102,15 +112,33 @@ static void take(char c)
     }
 }
 
+/* Each finished line waits for the command before it. */
+static void take_typed(void)
+{
+    while (!shell.running && shell.ahead_tail != shell.ahead_head)
+        edit(shell.ahead[shell.ahead_tail++ % sizeof(shell.ahead)]);
+}
+
 void shell_input(char c)
 {
-    if (!shell.busy)
-        take(c);
-    else if (shell.ahead_length < sizeof(shell.ahead))
-        shell.ahead[shell.ahead_length++] = c;
+    if (shell.ahead_head - shell.ahead_tail < sizeof(shell.ahead))
+        shell.ahead[shell.ahead_head++ % sizeof(shell.ahead)] = c;
+    take_typed();
+}
+
+static bool work_step(struct sched_work *work)
+{
+    (void)work;
+    execute();
+    shell.running = false;
+    if (wire_in_shell()) {
+        shell_prompt();
+        take_typed();
+    }
+    return false;
 }
 
 void shell_init(void)
 {
-    shell.work.step = execute;
+    shell.work.step = work_step;
 }

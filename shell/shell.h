@@ -20,5 +20,9 @@ void shell_init(void);
 /* One character that was typed; the finished line is executed from the work list. */
 void shell_input(char c);
 
-/* Begins a new input line. */
+/* Begins a new input line; while a command runs, its end does. */
 void shell_prompt(void);
+
+/* Takes the input line, if there is one, off the wire while something else is printed, and puts it back. */
+void shell_hide_line(void);
+void shell_show_line(void);

@@ -162,8 +162,24 @@ void wire_flush(void)
     uart_flush();
 }
 
+/* The log interrupts the shell's input line; it stands among a guest's output as it comes. */
+static void before_log(void)
+{
+    if (!wire.attached)
+        shell_hide_line();
+}
+
+static void after_log(void)
+{
+    if (!wire.attached)
+        shell_show_line();
+}
+
 void wire_init(void)
 {
+    const struct uart_log_frame frame = { .before = before_log, .after = after_log };
+
+    uart_log_frame(&frame);
     timer_init(&wire.retry, &this_cpu()->timers, retry);
     uart_start(received, NULL);
 }

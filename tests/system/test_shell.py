@@ -67,6 +67,15 @@ def test_start_without_image(boot):
     assert 'its kernel "spin.elf" is not on the boot medium' in text and "start:" not in text, text
 
 
+def test_log_leaves_the_input_line(shell):
+    """A line of the log stands alone, and what was being typed comes back after it."""
+    shell.send("start one\rli")
+    shell.expect(r"\r\x1b\[K\[[^\r\n]*vm one: started[^\r\n]*\r+\nplinth> ")
+    shell.expect(r"\r\x1b\[K\[[^\r\n]*memory: [^\r\n]*\r+\nplinth> li")
+    shell.send("st\r")
+    shell.expect(r"one\s+running")
+
+
 def test_console_and_back(shell):
     shell.send("start one\r")
     shell.expect(r"vm one: started")
