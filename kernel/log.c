@@ -5,8 +5,8 @@
 #include "lib/string.h"
 
 #define RING_SIZE  65536
-#define LINE_MAX   256
 #define STAMP_MAX  32
+#define LINE_MAX   (LOG_LINE_MAX - STAMP_MAX - 1)
 #define LOCK_TRIES 100000
 
 /*
@@ -77,7 +77,7 @@ static size_t stamp(char *to)
 
 void log_line_v(enum log_level level, const char *fmt, va_list args)
 {
-    char line[STAMP_MAX + LINE_MAX + 1];
+    char line[LOG_LINE_MAX];
     size_t length = stamp(line);
     int wanted = format_text_v(line + length, LINE_MAX, fmt, args);
 
@@ -110,7 +110,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 
 void log_add_sink(struct log_sink *sink)
 {
-    char line[STAMP_MAX + LINE_MAX + 1];
+    char line[LOG_LINE_MAX];
     struct log_sink **last = &sinks;
 
     for (uint64_t at = tail; at < head;) {
@@ -138,20 +138,19 @@ void log_crash(void)
             sink->crash(sink);
 }
 
-size_t log_copy(char *to, size_t size)
+uint64_t log_end(void)
 {
-    char line[STAMP_MAX + LINE_MAX + 1];
-    uint64_t at = tail;
+    return head;
+}
+
+size_t log_next(uint64_t *at, char to[LOG_LINE_MAX])
+{
     size_t length = 0;
 
-    while (at < head && head - at > size)
-        at += 1 + ring_line(at, line);
-    while (at < head) {
-        size_t next = ring_line(at, line);
-
-        memcpy(to + length, line, next);
-        length += next;
-        at += 1 + next;
+    *at = max_u64(*at, tail);
+    if (*at < head) {
+        length = ring_line(*at, to);
+        *at += 1 + length;
     }
     return length;
 }

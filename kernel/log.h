@@ -8,7 +8,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /*
  * Adds one line (no trailing newline in fmt) to the ring with the time since start, and sends it to each
- * registered sink. Truncated at 256 bytes. Any context of the hypervisor may call it, also a crash report.
+ * registered sink. Truncated at 255 bytes. Any context of the hypervisor may call it, also a crash report.
  */
 void log_line(enum log_level level, const char *fmt, ...) __printf(2, 3);
 void log_line_v(enum log_level level, const char *fmt, va_list args) __printf(2, 0);
@@ -39,5 +39,12 @@ void log_set_level(enum log_level level);
 /* For panic.c: tells the sinks that nothing but polling works from now on. */
 void log_crash(void);
 
-/* Copies the newest text that fits in size bytes, oldest first; returns its length. */
-size_t log_copy(char *to, size_t size);
+#define LOG_LINE_MAX 289 /* the longest line with its time and newline */
+
+/*
+ * Reads the log line by line. Positions grow for ever; 0 is before the oldest line. log_next() copies the
+ * line at *at, or the oldest one still there, and moves *at behind it; it returns the length with the
+ * newline, 0 at the end.
+ */
+uint64_t log_end(void);
+size_t log_next(uint64_t *at, char to[LOG_LINE_MAX]);

@@ -83,19 +83,34 @@ static void run_console(int count, char *word[SHELL_ARGS])
         wire_attach(vm);
 }
 
+#define DMESG_LINES 32 /* in one step */
+
+static struct {
+    uint64_t at, end;
+} dmesg;
+
+/* Sends as much of the log as the wire takes now. What is logged meanwhile is on the wire anyway. */
+static bool dmesg_step(void)
+{
+    char line[LOG_LINE_MAX];
+
+    for (unsigned i = 0;
+         i < DMESG_LINES && dmesg.at < dmesg.end && uart_space() > sizeof(line) + UART_FRAME_MAX; i++) {
+        size_t length = log_next(&dmesg.at, line);
+
+        if (length)
+            wire_print("%.*s\r\n", (int)length - 1, line);
+    }
+    return dmesg.at < dmesg.end && wire_in_shell();
+}
+
 static void run_dmesg(int count, char *word[SHELL_ARGS])
 {
-    static char text[16384];
-    size_t length = log_copy(text, sizeof(text)), start = 0;
-
     (void)count;
     (void)word;
-    for (size_t i = 0; i < length; i++)
-        if (text[i] == '\n') {
-            uart_write(text + start, i - start);
-            uart_write("\r\n", 2);
-            start = i + 1;
-        }
+    dmesg.at = 0;
+    dmesg.end = log_end();
+    shell_go_on(dmesg_step);
 }
 
 static void run_mem(int count, char *word[SHELL_ARGS])

@@ -1,4 +1,6 @@
 #include "shell/shell.h"
+#include "arch/x86_64/percpu.h"
+#include "arch/x86_64/tsc.h"
 #include "kernel/sched.h"
 #include "lib/string.h"
 #include "shell/wire.h"
@@ -9,8 +11,10 @@
 #define CTRL_C    0x03
 #define CTRL_U    0x15
 
+#define RETRY_US   2000     /* how long to wait for the line when it is slower than a command */
 #define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
 
+#define RETRY_US   2000     /* how long to wait for the line when it is slower than a command */
 #define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
 
 static struct {
@@ -19,6 +23,8 @@ static struct {
     bool shown;    /* the prompt and the line are on the wire, the cursor behind them */
     char run[128]; /* the line that is being executed */
     bool running;
+    bool (*step)(void); /* what is left of the running command; NULL: nothing */
+    struct timer retry;
     char ahead[256];                 /* typed while a command runs */
     unsigned ahead_head, ahead_tail; /* free-running */
     struct sched_work work;
@@ -119,8 +125,15 @@ static void take_typed(void)
         edit(shell.ahead[shell.ahead_tail++ % sizeof(shell.ahead)]);
 }
 
+static bool no_more(void)
+{
+    return false;
+}
+
 void shell_input(char c)
 {
+    if (c == CTRL_C && shell.step)
+        shell.step = no_more;
     if (shell.ahead_head - shell.ahead_tail < sizeof(shell.ahead))
         shell.ahead[shell.ahead_head++ % sizeof(shell.ahead)] = c;
     take_typed();
@@ -129,7 +142,13 @@ void shell_input(char c)
 static bool work_step(struct sched_work *work)
 {
     (void)work;
-    execute();
+    if (!shell.step)
+        execute();
+    if (shell.step && shell.step()) {
+        timer_arm(&shell.retry, tsc_now() + tsc_hz() / 1000000 * RETRY_US);
+        return false;
+    }
+    shell.step = NULL;
     shell.running = false;
     if (wire_in_shell()) {
         shell_prompt();
@@ -138,7 +157,19 @@ static bool work_step(struct sched_work *work)
     return false;
 }
 
+void shell_go_on(bool (*step)(void))
+{
+    shell.step = step;
+}
+
+static void retry(struct timer *timer)
+{
+    (void)timer;
+    sched_queue_work(&shell.work);
+}
+
 void shell_init(void)
 {
     shell.work.step = work_step;
+    timer_init(&shell.retry, &this_cpu()->timers, retry);
 }

@@ -20,6 +20,13 @@ void shell_init(void);
 /* One character that was typed; the finished line is executed from the work list. */
 void shell_input(char c);
 
+/*
+ * The running command has more output than the wire takes at once: `step` is called again and again from the
+ * work list, each time for at most about 100 us, until it returns false. Ctrl-C ends it early. Called by a
+ * command's run().
+ */
+void shell_go_on(bool (*step)(void));
+
 /* Begins a new input line; while a command runs, its end does. */
 void shell_prompt(void);
 

@@ -76,6 +76,19 @@ def test_log_leaves_the_input_line(shell):
     shell.expect(r"one\s+running")
 
 
+def test_dmesg_is_whole(boot, guest):
+    """A log longer than the transmit ring comes from its first line to its last."""
+    machine = boot(CONFIG.replace("autostart = false", "", 1), {"spin.elf": guest("reset"), "halt.elf": guest("halt")})
+    for _ in range(120):
+        machine.expect(r"vm one: reset by the guest")
+    machine.send("destroy one\r")
+    machine.expect(r"vm one: destroyed")
+    machine.expect(PROMPT)
+    text = machine.ask(PROMPT, "dmesg")
+    assert len(text) > 20000 and "loaded by GRUB" in text, len(text)
+    assert text.count("vm one: reset by the guest") >= 120 and "vm one: destroyed" in text
+
+
 def test_console_and_back(shell):
     shell.send("start one\r")
     shell.expect(r"vm one: started")
