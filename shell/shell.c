@@ -10,9 +10,7 @@
 #define DELETE    0x7f
 #define CTRL_C    0x03
 #define CTRL_U    0x15
-
-#define RETRY_US   2000     /* how long to wait for the line when it is slower than a command */
-#define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
+#define ESC       0x1b
 
 #define RETRY_US   2000     /* how long to wait for the line when it is slower than a command */
 #define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
@@ -20,6 +18,7 @@
 static struct {
     char line[128];
     size_t length;
+    enum { KEY_PLAIN, KEY_ESC, KEY_SEQUENCE } key;
     bool shown;    /* the prompt and the line are on the wire, the cursor behind them */
     char run[128]; /* the line that is being executed */
     bool running;
@@ -103,8 +102,24 @@ static void enter(void)
     sched_queue_work(&shell.work);
 }
 
+/* Cursor and function keys send ESC and a character, or ESC with [ or O, numbers, a final one (ECMA-48 5.4). */
+static bool part_of_escape(char c)
+{
+    if (c == ESC)
+        shell.key = KEY_ESC;
+    else if (shell.key == KEY_ESC && (c == '[' || c == 'O'))
+        shell.key = KEY_SEQUENCE;
+    else if (shell.key == KEY_PLAIN)
+        return false;
+    else if (shell.key == KEY_ESC || c < ' ' || c >= '@')
+        shell.key = KEY_PLAIN;
+    return c >= ' ' || c == ESC;
+}
+
 static void edit(char c)
 {
+    if (part_of_escape(c))
+        return;
     if (c == '\r' || c == '\n') {
         enter();
     } else if (c == BACKSPACE || c == DELETE) {

@@ -89,6 +89,12 @@ def test_dmesg_is_whole(boot, guest):
     assert text.count("vm one: reset by the guest") >= 120 and "vm one: destroyed" in text
 
 
+def test_cursor_keys_type_nothing(shell):
+    shell.send("\x1b[A\x1bOB\x1b[3~list\r")
+    shell.expect(r"plinth> list\r")
+    shell.expect(r"NAME +STATE")
+
+
 def test_console_and_back(shell):
     shell.send("start one\r")
     shell.expect(r"vm one: started")
