@@ -77,10 +77,13 @@ static void execute(void)
         return;
     while (command->name && strcmp(command->name, word[0]) != 0)
         command++;
-    if (command->name)
-        command->run(count, word);
-    else
+    if (!command->name)
         wire_print("unknown command '%s'; 'help' lists the commands\r\n", word[0]);
+    else if (count - 1 > command->max)
+        wire_print("%s: there is nothing to do with '%s'; usage: %s %s\r\n", word[0], word[command->max + 1],
+                   word[0], command->arguments);
+    else
+        command->run(count, word);
 }
 
 static void backspace(void)

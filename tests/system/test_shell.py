@@ -46,6 +46,8 @@ def test_start_and_destroy(shell):
 def test_wrong_commands(shell):
     assert "there is no VM 'three'" in shell.ask(PROMPT, "start three")
     assert "which VM?" in shell.ask(PROMPT, "start")
+    assert re.search(r"start: .*'two'; usage: start VM", shell.ask(PROMPT, "start one two"))
+    assert re.search(r"list: .*'one'; usage: list", shell.ask(PROMPT, "list one"))
     assert "strat" in shell.ask(PROMPT, "strat one")
 
 
