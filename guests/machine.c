@@ -418,6 +418,9 @@ static int load_image(struct machine *machine, const struct machine_images *imag
     }
     if (linux_probe(&images->kernel))
         return linux_load(&request, boot, error);
+    if (!multiboot_probe(&images->kernel))
+        return load_refuse(error, "%s is neither a Linux bzImage nor a multiboot kernel: make `kernel` name one of these",
+                           images->kernel.name);
     return multiboot_load(&request, boot, error);
 }
 

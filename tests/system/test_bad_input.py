@@ -62,7 +62,7 @@ def test_nothing_but_garbage(boot):
 IMAGES = {
     "missing": (None, r'vm bad: not started: its kernel "bad\.elf" is not on the boot medium; add the file, or mend the key \(plinth\.toml:3:\d+\)'),
     "empty": (b"", r'vm bad: not started: its kernel "bad\.elf" is an empty file; replace it \(plinth\.toml:3:\d+\)'),
-    "no-kernel": (b"hello, I am not a kernel\n" * 1000, r"vm bad: not started: .*bad\.elf"),
+    "no-kernel": (b"hello, I am not a kernel\n" * 1000, r"vm bad: not started: bad\.elf is neither a Linux bzImage nor a multiboot kernel: make"),
     "cut-short": ("cut", r"vm bad: not started: .*bad\.elf"),
 }
 
