@@ -93,7 +93,7 @@ static void power_on(struct managed *vm)
     struct load_error error;
 
     if (!find_images(vm, &images)) {
-        set_stopped(vm, "an image is missing");
+        set_stopped(vm, "an image is missing or empty");
     } else if (machine_power_on(vm->machine, &images, &error)) {
         log_error("vm %s: not started: %s", vm->config->name, error.text);
         set_stopped(vm, error.text);
@@ -193,7 +193,7 @@ int manager_start(struct managed *vm)
         return -EBUSY;
     }
     if (!find_images(vm, &images)) {
-        set_stopped(vm, "an image is missing");
+        set_stopped(vm, "an image is missing or empty");
         return -EINVAL;
     }
     err = vm->machine ? 0 : create(vm);
