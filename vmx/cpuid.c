@@ -39,7 +39,10 @@
 /* Leaf 0xd subleaf 1 EAX: XSAVEOPT XSAVEC XGETBV1. No XSAVES: IA32_XSS is not given. */
 #define FD1_PASS (BIT(0) | BIT(1) | BIT(2))
 
-/* Leaf 0x80000001 ECX: LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH TBM FMA4(no) TCE(no). No SVM, no IBS, no SKINIT, no perf counters. */
+/* Leaf 0xd subleaf 2 ECX: the component begins on 64 bytes in the compacted form. Not bit 0: no component is for XSAVES. */
+#define FD2_PASS BIT(1)
+
+/* Leaf 0x80000001 ECX: LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH. No SVM, IBS, SKINIT, TBM, FMA4, TCE or perf counters. */
 #define FXC_PASS (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
 /* Leaf 0x80000001 EDX: the leaf 1 twins, SYSCALL NX MMXEXT FFXSR 1G-pages RDTSCP LM. */
 #define FXD_PASS (UINT32_C(0x0183f3ff) | BIT(11) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29))
@@ -104,7 +107,7 @@ static void build_xsave(struct cpuid_table *t, const struct cpuid_config *c)
         if (!(t->xcr0_allowed & BIT(i)))
             continue;
         c->host(0xd, i, &r);
-        t->xsave[i] = (struct cpuid_regs){ r.eax, r.ebx, r.ecx, 0 };
+        t->xsave[i] = (struct cpuid_regs){ r.eax, r.ebx, r.ecx & (uint32_t)FD2_PASS, 0 };
         if (r.eax + r.ebx > t->xsave[0].ecx)
             t->xsave[0].ecx = r.eax + r.ebx;
     }
