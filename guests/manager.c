@@ -109,6 +109,8 @@ static void power_on(struct managed *vm)
         log_memory(vm);
         return;
     }
+    machine_destroy(vm->machine); /* its memory is of more use to others */
+    vm->machine = NULL;
     check_all_stopped();
 }
 

@@ -19,7 +19,7 @@ enum managed_state {
 /* One VM of the config. */
 struct managed {
     const struct config_vm *config;
-    struct machine *machine; /* NULL until it is first started */
+    struct machine *machine; /* NULL: not started yet, or its images were refused */
     enum managed_state state;
     char last[200];          /* why it is not running, in a few words; empty before the first start */
     bool has_run;

@@ -1,5 +1,7 @@
 """Wrong configs, wrong images, wrong guests, wrong machines: a message that says what is wrong, and everything else goes on."""
 
+import re
+
 import pytest
 
 GOOD = """
@@ -79,6 +81,18 @@ def test_image(boot, guest, name):
     machine = boot(bad() + GOOD, files)
     machine.expect(message)
     good_runs(machine)
+
+
+def test_refused_image_gives_memory_back(boot, guest):
+    """A VM that cannot be started holds nothing, and trying again does no harm."""
+    machine = boot(bad(memory="256M"), {"bad.elf": b"hello, I am not a kernel\n" * 1000})
+    machine.expect(r"vm bad: not started: bad\.elf is neither")
+    machine.send("\x01d")
+    machine.expect(r"plinth> ")
+    for _ in range(3):
+        machine.send("start bad\r")
+        machine.expect(r"vm bad: not started: bad\.elf is neither")
+    assert re.search(r"vm bad +0 KiB", machine.ask(r"plinth> ", "mem"))
 
 
 def test_too_much_memory(boot, guest):
