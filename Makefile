@@ -13,6 +13,9 @@ B := build/debug
 else
 B := build/release
 endif
+ifneq ($(CC),gcc)
+B := $(B)-$(notdir $(lastword $(CC)))# objects of two compilers do not mix
+endif
 H := build/host
 F := build/fuzz
 
@@ -177,5 +180,5 @@ help:
 	@echo "make bench      instructions per exit, next to their targets"
 	@echo "make unit       the host tests only; make fuzz FUZZ_SECONDS=60 fuzzes each target that long"
 	@echo "make format     clang-format over all C files; make clean removes build/"
-	@echo "make DEBUG=1    with assertions and UBSan traps, into build/debug; CC=clang builds with clang"
+	@echo "make DEBUG=1    with assertions and UBSan traps, into build/debug; CC=clang builds into build/release-clang"
 	@echo "tools/mkiso CONFIG -o OUT.iso    a bootable image of your own config"
