@@ -68,6 +68,17 @@ def test_no_complaint(boot, linux, cpus):
     assert not complaints, "\n".join(complaints)
 
 
+def test_power_button(boot, linux):
+    """The shell's `shutdown` reaches the guest's user space by way of ACPI."""
+    machine = to_shell(boot, linux)
+    machine.ask(PROMPT, "until ls -l /proc/$(pidof acpid)/fd | grep -q input/event; do :; done")
+    machine.send("\x01d")
+    machine.expect(r"plinth> ")
+    machine.send("shutdown demo\r")
+    machine.expect(r"vm demo: powered off")
+    assert machine.ends() == 0
+
+
 def test_clock(boot, linux):
     """The clock source is one that does not stop, and the date is the machine's."""
     machine = to_shell(boot, linux, extra=["-rtc", "base=2025-06-15T12:00:00"])
