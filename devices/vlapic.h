@@ -93,8 +93,9 @@ void vlapic_init(struct vlapic *lapic, struct vlapic_bus *bus, uint32_t id, cons
 void vlapic_reset(struct vlapic *lapic);
 
 /*
- * After vlapic_reset(), on the first CPU: the APIC as a PC's firmware hands it to the system, enabled and with the 8259's output
- * passing through LINT0 ("virtual wire mode", MultiProcessor Specification 1.4, 3.6.2.2). LINT1 brings NMIs.
+ * After vlapic_reset(), on the first CPU: the APIC as a PC's firmware hands it to the system, enabled and
+ * with the 8259's output passing through LINT0 ("virtual wire mode", MultiProcessor
+ * Specification 1.4, 3.6.2.2). LINT1 brings NMIs.
  */
 void vlapic_virtual_wire(struct vlapic *lapic);
 
@@ -120,7 +121,8 @@ static inline int vlapic_pending(const struct vlapic *lapic)
     return vlapic_highest(lapic);
 }
 
-/* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none. */
+/* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none.
+ */
 int vlapic_held(const struct vlapic *lapic);
 
 /* The vCPU took the vector that vlapic_pending() gave: from IRR to ISR. */

@@ -93,8 +93,8 @@ static gpa_t place_fadt(struct builder *build, gpa_t facs, gpa_t dsdt)
         .p_lvl3_lat = NO_C3,
         .century = CMOS_CENTURY,
         .iapc_boot_arch = ACPI_IAPC_LEGACY_DEVICES | ACPI_IAPC_NO_VGA | ACPI_IAPC_NO_ASPM,
-        .flags = ACPI_FADT_WBINVD | ACPI_FADT_PROC_C1 | ACPI_FADT_SLP_BUTTON |
-                 ACPI_FADT_TMR_VAL_EXT | ACPI_FADT_RESET_REG_SUP,
+        .flags = ACPI_FADT_WBINVD | ACPI_FADT_PROC_C1 | ACPI_FADT_SLP_BUTTON | ACPI_FADT_TMR_VAL_EXT |
+                 ACPI_FADT_RESET_REG_SUP,
         .reset_reg = port(VRESET_CF9_PORT, 1),
         .reset_value = VRESET_CF9_FULL,
         .x_dsdt = dsdt.raw,

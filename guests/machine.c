@@ -17,9 +17,11 @@ void machine_set_clock(uint64_t (*utc)(void))
     utc_seconds = utc;
 }
 
-/* --- Interrupts ----------------------------------------------------------------------------------------------- */
+/* --- Interrupts
+ * ----------------------------------------------------------------------------------------------- */
 
-/* An ISA interrupt goes to both controllers; the guest's choice decides which one listens. IRQ 0 is I/O APIC pin 2. */
+/* An ISA interrupt goes to both controllers; the guest's choice decides which one listens. IRQ 0 is I/O APIC
+ * pin 2. */
 static void isa_irq(void *context, unsigned irq, bool level)
 {
     struct machine *machine = context;
@@ -78,9 +80,11 @@ static void lapic_priority(void *context, uint8_t cr8)
     vmx_ops->set_cr8(vcpu, cr8);
 }
 
-static const struct vlapic_up lapic_up = {
-    .interrupt = lapic_interrupt, .priority = lapic_priority, .nmi = lapic_nmi, .init = lapic_init_ipi, .startup = lapic_startup
-};
+static const struct vlapic_up lapic_up = { .interrupt = lapic_interrupt,
+                                           .priority = lapic_priority,
+                                           .nmi = lapic_nmi,
+                                           .init = lapic_init_ipi,
+                                           .startup = lapic_startup };
 
 /* One address, another local APIC for each vCPU: the one that is running here. */
 static struct vlapic *lapic_here(struct machine *machine)
@@ -98,13 +102,15 @@ static void lapic_page_write(void *machine, uint32_t offset, unsigned size, uint
     vlapic_write(lapic_here(machine), offset, size, value);
 }
 
-/* --- What a vCPU asks: the context is its local APIC ---------------------------------------------------------- */
+/* --- What a vCPU asks: the context is its local APIC
+ * ---------------------------------------------------------- */
 
 static bool has_extint(const struct vlapic *lapic)
 {
     const struct vcpu *vcpu = lapic->vcpu;
 
-    return vcpu->index == 0 && vpic_pending(&container_of(vcpu->vm, struct machine, vm)->pic) && vlapic_takes_extint(lapic);
+    return vcpu->index == 0 && vpic_pending(&container_of(vcpu->vm, struct machine, vm)->pic) &&
+           vlapic_takes_extint(lapic);
 }
 
 static bool intc_pending(void *context)
@@ -160,7 +166,8 @@ static const struct vcpu_intc intc = {
     .reset = intc_reset,
 };
 
-/* --- The guest's end ------------------------------------------------------------------------------------------ */
+/* --- The guest's end
+ * ------------------------------------------------------------------------------------------ */
 
 /* No vCPU is entered again; the manager hears of it once. */
 static void stop_with(struct machine *machine, enum machine_stop stop)
@@ -200,7 +207,8 @@ static void died(struct vm *vm, const char *reason)
     stop_with(machine, MACHINE_DIED);
 }
 
-/* --- Making one ----------------------------------------------------------------------------------------------- */
+/* --- Making one
+ * ----------------------------------------------------------------------------------------------- */
 
 static void init_devices(struct machine *m)
 {
@@ -238,10 +246,10 @@ static int attach_pic(struct machine *m)
 
 static int attach_mmio(struct machine *m)
 {
-    const struct io_region ioapic = { GUEST_IOAPIC_BASE, 4096, IO_32, vioapic_read, vioapic_write, &m->ioapic, "I/O APIC" };
-    const struct io_region lapic = {
-        GUEST_LAPIC_BASE, 4096, IO_32, lapic_page_read, lapic_page_write, m, "local APIC"
-    };
+    const struct io_region ioapic = { GUEST_IOAPIC_BASE, 4096,       IO_32,     vioapic_read,
+                                      vioapic_write,     &m->ioapic, "I/O APIC" };
+    const struct io_region lapic = { GUEST_LAPIC_BASE, 4096, IO_32,       lapic_page_read,
+                                     lapic_page_write, m,    "local APIC" };
     int err = iobus_add(&m->vm.mmio, &ioapic);
 
     return err ? err : iobus_add(&m->vm.mmio, &lapic);
@@ -281,7 +289,8 @@ static int create_vcpus(struct machine *m)
     return 0;
 }
 
-int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *), struct machine **out)
+int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *),
+                   struct machine **out)
 {
     struct machine *m = heap_alloc(sizeof(*m));
     int err = -ENOMEM;
@@ -344,7 +353,8 @@ void machine_destroy(struct machine *machine)
     heap_free(machine);
 }
 
-/* --- Starting and stopping ------------------------------------------------------------------------------------ */
+/* --- Starting and stopping
+ * ------------------------------------------------------------------------------------ */
 
 void machine_halt(struct machine *machine)
 {
@@ -382,7 +392,8 @@ static void set_boot_state(struct vcpu *vcpu, const struct boot_state *boot)
     vmx_ops->get_system(vcpu, &s);
     for (unsigned i = 0; i < SEG_COUNT; i++)
         s.segment[i] = (struct vcpu_segment){ boot->ds, data, UINT32_MAX, 0 };
-    s.segment[SEG_CS] = (struct vcpu_segment){ boot->cs, code | (is_long ? SEG_ATTR_L : SEG_ATTR_DB), UINT32_MAX, 0 };
+    s.segment[SEG_CS] = (struct vcpu_segment){ boot->cs, code | (is_long ? SEG_ATTR_L : SEG_ATTR_DB),
+                                               UINT32_MAX, 0 };
     s.gdtr.base = boot->gdt.raw;
     s.gdtr.limit = boot->gdt_limit;
     s.idtr.limit = 0;
@@ -413,14 +424,16 @@ static int load_image(struct machine *machine, const struct machine_images *imag
     };
 
     if (acpitab_build(&machine->vm.mem, &tables, &request.rsdp)) {
-        format_text(error->text, sizeof(error->text), "its memory is too small for the ACPI tables; give it at least 2M");
+        format_text(error->text, sizeof(error->text),
+                    "its memory is too small for the ACPI tables; give it at least 2M");
         return -ENOEXEC;
     }
     if (linux_probe(&images->kernel))
         return linux_load(&request, boot, error);
     if (!multiboot_probe(&images->kernel))
-        return load_refuse(error, "%s is neither a Linux bzImage nor a multiboot kernel: make `kernel` name one of these",
-                           images->kernel.name);
+        return load_refuse(
+            error, "%s is neither a Linux bzImage nor a multiboot kernel: make `kernel` name one of these",
+            images->kernel.name);
     return multiboot_load(&request, boot, error);
 }
 
@@ -434,8 +447,8 @@ int machine_power_on(struct machine *machine, const struct machine_images *image
         return err;
     vclock_init(&machine->vm.clock, tsc_hz());
     machine->vm.epoch_ns = utc_seconds() * 1000000000;
-    vrtc_init(&machine->rtc, &machine->vm.clock, &this_cpu()->timers, isa_line(machine, VRTC_IRQ), utc_seconds(), low,
-              gmem_size(&machine->vm.mem) - low);
+    vrtc_init(&machine->rtc, &machine->vm.clock, &this_cpu()->timers, isa_line(machine, VRTC_IRQ),
+              utc_seconds(), low, gmem_size(&machine->vm.mem) - low);
     reset_devices(machine);
     machine->stop = MACHINE_RUNS;
     machine->vm.dead = false;

@@ -1,6 +1,7 @@
 /*
- * A whole virtual PC: the VM of the engine, its devices and how they are wired. Made once from a config entry; powered on as often as
- * wanted, each time from wiped memory and the image that the boot loader brought.
+ * A whole virtual PC: the VM of the engine, its devices and how they are wired. Made once from a config
+ * entry; powered on as often as wanted, each time from wiped memory and the image that the boot loader
+ * brought.
  */
 #pragma once
 
@@ -25,7 +26,7 @@
 enum machine_stop {
     MACHINE_RUNS,
     MACHINE_POWERED_OFF,
-    MACHINE_RESET, /* wants to start again */
+    MACHINE_RESET,  /* wants to start again */
     MACHINE_EXITED, /* by the debug-exit port */
     MACHINE_DIED,
 };
@@ -47,9 +48,9 @@ struct machine {
     struct vpci pci;
     struct vdebug debug;
     enum machine_stop stop;
-    uint32_t exit_code;  /* MACHINE_EXITED */
-    char reason[200];    /* MACHINE_DIED */
-    uint64_t wiped;      /* bytes of RAM that machine_wipe() has done */
+    uint32_t exit_code;                       /* MACHINE_EXITED */
+    char reason[200];                         /* MACHINE_DIED */
+    uint64_t wiped;                           /* bytes of RAM that machine_wipe() has done */
     void (*stopped)(struct machine *machine); /* the guest stopped: called once a run, from inside an exit */
 };
 
@@ -59,9 +60,10 @@ struct machine_images {
     struct image module[CONFIG_MAX_MODULES];
 };
 
-/* Allocates and wires. Errors: -ENOMEM, -ENODEV (no AMD-V or VT-x); the log says what was short. `index` is unique. */
-int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *), struct machine **out)
-    __must_check;
+/* Allocates and wires. Errors: -ENOMEM, -ENODEV (no AMD-V or VT-x); the log says what was short. `index` is
+ * unique. */
+int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *),
+                   struct machine **out) __must_check;
 void machine_destroy(struct machine *machine);
 
 /* Takes the vCPUs off the CPU and prepares for machine_wipe() from the start. */
@@ -71,10 +73,11 @@ void machine_halt(struct machine *machine);
 bool machine_wipe(struct machine *machine);
 
 /*
- * Resets every device, places ACPI tables and image in the wiped RAM and starts the first vCPU. -ENOEXEC with the reason in *error if
- * the image cannot be started.
+ * Resets every device, places ACPI tables and image in the wiped RAM and starts the first vCPU. -ENOEXEC with
+ * the reason in *error if the image cannot be started.
  */
-int machine_power_on(struct machine *machine, const struct machine_images *images, struct load_error *error) __must_check;
+int machine_power_on(struct machine *machine, const struct machine_images *images,
+                     struct load_error *error) __must_check;
 
 /* Guest UTC in seconds since 1970 when it is powered on. Set once by the manager. */
 void machine_set_clock(uint64_t (*utc_seconds)(void));

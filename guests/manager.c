@@ -21,7 +21,8 @@ static struct {
 
 static void check_all_stopped(void);
 
-/* --- Boot modules --------------------------------------------------------------------------------------------- */
+/* --- Boot modules
+ * --------------------------------------------------------------------------------------------- */
 
 static const struct boot_module *find_module(const char *name)
 {
@@ -32,18 +33,20 @@ static const struct boot_module *find_module(const char *name)
 }
 
 /* One file that the config names; `key` and `place` say where. False after a line in the log. */
-static bool find_image(const struct managed *vm, const char *path, const char *key, struct toml_place place, struct image *out)
+static bool find_image(const struct managed *vm, const char *path, const char *key, struct toml_place place,
+                       struct image *out)
 {
     const struct boot_module *module = find_module(path);
 
     if (!module) {
-        log_error("vm %s: not started: its %s \"%s\" is not on the boot medium; add the file, or mend the key (%s:%u:%u)",
+        log_error("vm %s: not started: its %s \"%s\" is not on the boot medium; add the file, or mend the "
+                  "key (%s:%u:%u)",
                   vm->config->name, key, path, CONFIG_FILE, place.line, place.column);
         return false;
     }
     if (module->size == 0) {
-        log_error("vm %s: not started: its %s \"%s\" is an empty file; replace it (%s:%u:%u)", vm->config->name, key, path,
-                  CONFIG_FILE, place.line, place.column);
+        log_error("vm %s: not started: its %s \"%s\" is an empty file; replace it (%s:%u:%u)",
+                  vm->config->name, key, path, CONFIG_FILE, place.line, place.column);
         return false;
     }
     *out = (struct image){ .data = phys_to_virt(module->start), .size = module->size, .name = path };
@@ -67,7 +70,8 @@ static bool find_images(const struct managed *vm, struct machine_images *out)
     return true;
 }
 
-/* --- Life of a VM --------------------------------------------------------------------------------------------- */
+/* --- Life of a VM
+ * --------------------------------------------------------------------------------------------- */
 
 static void set_stopped(struct managed *vm, const char *why)
 {
@@ -83,7 +87,8 @@ static void log_memory(const struct managed *vm)
     uint64_t its = frames_count(FRAME_VM + vm->machine->vm.index) - vm->config->memory / PAGE_SIZE;
 
     log_info("memory: %llu KiB used by Plinth, %llu KiB by vm %s besides its RAM",
-              (unsigned long long)(own * PAGE_SIZE / KiB), (unsigned long long)(its * PAGE_SIZE / KiB), vm->config->name);
+             (unsigned long long)(own * PAGE_SIZE / KiB), (unsigned long long)(its * PAGE_SIZE / KiB),
+             vm->config->name);
 }
 
 /* The last step of a start: its memory is wiped. */
@@ -100,8 +105,8 @@ static void power_on(struct managed *vm)
     } else {
         vm->state = MANAGED_RUNNING;
         vm->has_run = true;
-        log_info("vm %s: started: %u vCPU%s, %llu MiB", vm->config->name, vm->config->cpus, vm->config->cpus > 1 ? "s" : "",
-                 (unsigned long long)(vm->config->memory / MiB));
+        log_info("vm %s: started: %u vCPU%s, %llu MiB", vm->config->name, vm->config->cpus,
+                 vm->config->cpus > 1 ? "s" : "", (unsigned long long)(vm->config->memory / MiB));
         if (!manager.first_entry_logged)
             log_info("vm %s: first entry %llu ticks after hand-off", vm->config->name,
                      (unsigned long long)(tsc_now() - manager.handoff_tsc));
@@ -172,12 +177,14 @@ static int create(struct managed *vm)
     int err = machine_create(vm->config, index, machine_stopped, &vm->machine);
 
     if (err == -ENOMEM)
-        log_error("vm %s: not started: it needs %llu MiB of memory and %llu MiB are free; lower `memory` (%s:%u:%u)",
+        log_error("vm %s: not started: it needs %llu MiB of memory and %llu MiB are free; lower `memory` "
+                  "(%s:%u:%u)",
                   vm->config->name, (unsigned long long)(vm->config->memory / MiB),
                   (unsigned long long)(frames_count(FRAME_FREE) * PAGE_SIZE / MiB), CONFIG_FILE,
                   vm->config->at[VM_MEMORY].line, vm->config->at[VM_MEMORY].column);
     else if (err)
-        log_error("vm %s: not started: this machine cannot run virtual machines (see above)", vm->config->name);
+        log_error("vm %s: not started: this machine cannot run virtual machines (see above)",
+                  vm->config->name);
     return err;
 }
 
@@ -239,9 +246,11 @@ int manager_reset(struct managed *vm)
     return 0;
 }
 
-/* --- The whole set -------------------------------------------------------------------------------------------- */
+/* --- The whole set
+ * -------------------------------------------------------------------------------------------- */
 
-/* When the last one has stopped, the config's word counts; but only if one had run: a machine that cannot even start its VMs stays up. */
+/* When the last one has stopped, the config's word counts; but only if one had run: a machine that cannot
+ * even start its VMs stays up. */
 static void check_all_stopped(void)
 {
     bool any_ran = false;
@@ -264,7 +273,8 @@ static void log_config_errors(const struct config *config)
     unsigned shown = (unsigned)min_u64(config->error_count, CONFIG_MAX_ERRORS);
 
     for (unsigned i = 0; i < shown; i++)
-        log_error("%s:%u:%u: error: %s", CONFIG_FILE, config->error[i].line, config->error[i].column, config->error[i].text);
+        log_error("%s:%u:%u: error: %s", CONFIG_FILE, config->error[i].line, config->error[i].column,
+                  config->error[i].text);
     if (config->error_count > shown)
         log_error("%s: and %u errors more", CONFIG_FILE, config->error_count - shown);
 }
@@ -277,7 +287,8 @@ void manager_init(const struct bootinfo *info, uint64_t handoff_tsc)
     manager.handoff_tsc = handoff_tsc;
     file = find_module(CONFIG_FILE);
     if (!file) {
-        log_error("config: there is no %s among the boot modules: no VM can be started; build the image with tools/mkiso, or add "
+        log_error("config: there is no %s among the boot modules: no VM can be started; build the image with "
+                  "tools/mkiso, or add "
                   "`module2 /plinth.toml plinth.toml` to grub.cfg",
                   CONFIG_FILE);
         return;
@@ -325,9 +336,10 @@ struct managed *manager_find(const char *name)
 
 const char *manager_state_name(const struct managed *vm)
 {
-    static const char *const names[] = {
-        [MANAGED_BROKEN] = "broken", [MANAGED_STOPPED] = "stopped", [MANAGED_STARTING] = "starting", [MANAGED_RUNNING] = "running"
-    };
+    static const char *const names[] = { [MANAGED_BROKEN] = "broken",
+                                         [MANAGED_STOPPED] = "stopped",
+                                         [MANAGED_STARTING] = "starting",
+                                         [MANAGED_RUNNING] = "running" };
 
     return names[vm->state];
 }

@@ -1,6 +1,6 @@
 /*
- * All VMs of this machine: from the config to running machines, and what happens when one stops. Called by the boot CPU only: from
- * kernel/main.c at start, then from work items and the shell.
+ * All VMs of this machine: from the config to running machines, and what happens when one stops. Called by
+ * the boot CPU only: from kernel/main.c at start, then from work items and the shell.
  */
 #pragma once
 
@@ -21,7 +21,7 @@ struct managed {
     const struct config_vm *config;
     struct machine *machine; /* NULL: not started yet, or its images were refused */
     enum managed_state state;
-    char last[200];          /* why it is not running, in a few words; empty before the first start */
+    char last[200]; /* why it is not running, in a few words; empty before the first start */
     bool has_run;
     struct sched_work work;
 };
@@ -33,10 +33,11 @@ void manager_init(const struct bootinfo *info, uint64_t handoff_tsc);
 void manager_autostart(void);
 
 unsigned manager_count(void);
-struct managed *manager_get(unsigned index); /* index < manager_count() */
+struct managed *manager_get(unsigned index);    /* index < manager_count() */
 struct managed *manager_find(const char *name); /* NULL: there is none */
 
-/* Starts a stopped VM; the rest goes on in the background. -EINVAL, -EBUSY or -ENOMEM after a line in the log. */
+/* Starts a stopped VM; the rest goes on in the background. -EINVAL, -EBUSY or -ENOMEM after a line in the
+ * log. */
 int manager_start(struct managed *vm);
 
 /* Stops a running one at once, like a pulled plug. -EINVAL if it is not running. */

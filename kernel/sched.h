@@ -13,7 +13,8 @@
 struct sched_task {
     struct sched_task *next;
     bool queued;
-    /* Runs until the task blocks or sched_should_yield(); true: it can run on, put it at the end of the round. */
+    /* Runs until the task blocks or sched_should_yield(); true: it can run on, put it at the end of the
+     * round. */
     bool (*run)(struct sched_task *task);
     /* The CPU turns to something else: the task's state must leave it. */
     void (*leave)(struct sched_task *task);
@@ -32,7 +33,8 @@ void sched_init(void);
 /* The task can run: does nothing if it is queued or running. This CPU only. */
 void sched_wake(struct sched_task *task);
 
-/* The task must not run again until woken; its leave() has been called when this returns. Not from its own run(). */
+/* The task must not run again until woken; its leave() has been called when this returns. Not from its own
+ * run(). */
 void sched_remove(struct sched_task *task);
 
 void sched_queue_work(struct sched_work *work);

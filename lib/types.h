@@ -47,9 +47,9 @@ static inline gva_t gva(uint64_t raw)
 #define PAGE_2M    (UINT64_C(1) << 21)
 #define PAGE_1G    (UINT64_C(1) << 30)
 
-#define BIT(n)             (UINT64_C(1) << (n))
-#define ARRAY_SIZE(a)      (sizeof(a) / sizeof((a)[0]))
-#define container_of(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
+#define BIT(n)                        (UINT64_C(1) << (n))
+#define ARRAY_SIZE(a)                 (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
 #undef static_assert
 #undef __must_check
@@ -59,14 +59,14 @@ static inline gva_t gva(uint64_t raw)
 #undef __cold
 #undef __always_inline
 #define static_assert _Static_assert
-#define __must_check __attribute__((warn_unused_result))
+#define __must_check        __attribute__((warn_unused_result))
 #define __printf(fmt, args) __attribute__((format(printf, fmt, args)))
-#define __packed     __attribute__((packed))
-#define __aligned(n) __attribute__((aligned(n)))
-#define __cold       __attribute__((cold, noinline))
-#define __always_inline inline __attribute__((always_inline))
-#define likely(x)   __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
+#define __packed            __attribute__((packed))
+#define __aligned(n)        __attribute__((aligned(n)))
+#define __cold              __attribute__((cold, noinline))
+#define __always_inline     inline __attribute__((always_inline))
+#define likely(x)           __builtin_expect(!!(x), 1)
+#define unlikely(x)         __builtin_expect(!!(x), 0)
 
 static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {

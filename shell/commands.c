@@ -38,8 +38,9 @@ static void run_list(int count, char *word[SHELL_ARGS])
     for (unsigned i = 0; i < manager_count(); i++) {
         const struct managed *vm = manager_get(i);
 
-        wire_print("%-20s %-9s %5u %6llu MiB  %s\r\n", vm->config->name, manager_state_name(vm), vm->config->cpus,
-                   (unsigned long long)(vm->config->memory / MiB), vm->state == MANAGED_RUNNING ? "" : vm->last);
+        wire_print("%-20s %-9s %5u %6llu MiB  %s\r\n", vm->config->name, manager_state_name(vm),
+                   vm->config->cpus, (unsigned long long)(vm->config->memory / MiB),
+                   vm->state == MANAGED_RUNNING ? "" : vm->last);
     }
 }
 
@@ -118,14 +119,19 @@ static void run_mem(int count, char *word[SHELL_ARGS])
     static const struct {
         unsigned owner;
         const char *name;
-    } rows[] = { { FRAME_FREE, "free" },        { FRAME_IMAGE, "Plinth's image" }, { FRAME_FRAMES, "frame records" },
-                 { FRAME_PTAB, "page tables" }, { FRAME_HEAP, "heap" },            { FRAME_PERCPU, "per-CPU areas" },
+    } rows[] = { { FRAME_FREE, "free" },
+                 { FRAME_IMAGE, "Plinth's image" },
+                 { FRAME_FRAMES, "frame records" },
+                 { FRAME_PTAB, "page tables" },
+                 { FRAME_HEAP, "heap" },
+                 { FRAME_PERCPU, "per-CPU areas" },
                  { FRAME_MODULE, "boot modules" } };
 
     (void)count;
     (void)word;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        wire_print("%-16s %10llu KiB\r\n", rows[i].name, (unsigned long long)(frames_count(rows[i].owner) * PAGE_SIZE / KiB));
+        wire_print("%-16s %10llu KiB\r\n", rows[i].name,
+                   (unsigned long long)(frames_count(rows[i].owner) * PAGE_SIZE / KiB));
     for (unsigned i = 0; i < manager_count(); i++)
         wire_print("vm %-13s %10llu KiB\r\n", manager_get(i)->config->name,
                    (unsigned long long)(frames_count(FRAME_VM + i) * PAGE_SIZE / KiB));

@@ -105,7 +105,8 @@ static void enter(void)
     sched_queue_work(&shell.work);
 }
 
-/* Cursor and function keys send ESC and a character, or ESC with [ or O, numbers, a final one (ECMA-48 5.4). */
+/* Cursor and function keys send ESC and a character, or ESC with [ or O, numbers, a final one (ECMA-48 5.4).
+ */
 static bool part_of_escape(char c)
 {
     if (c == ESC)

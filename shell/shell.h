@@ -7,9 +7,9 @@
 
 struct shell_command {
     const char *name;
-    const char *arguments; /* for help: "VM", or "" */
-    int max;               /* arguments that it takes at most */
-    const char *help;      /* one line */
+    const char *arguments;                          /* for help: "VM", or "" */
+    int max;                                        /* arguments that it takes at most */
+    const char *help;                               /* one line */
     void (*run)(int count, char *word[SHELL_ARGS]); /* word[0] is the command's name */
 };
 

@@ -14,13 +14,15 @@ static struct {
     struct timer retry;
 } wire;
 
-static const char help[] = "\r\nKeys: Ctrl-A d or Ctrl-]: to Plinth's shell   Ctrl-A n, p: next, previous VM's console\r\n"
-                           "      Ctrl-A a: a Ctrl-A for the guest         Ctrl-A ?: this help\r\n";
+static const char help[] =
+    "\r\nKeys: Ctrl-A d or Ctrl-]: to Plinth's shell   Ctrl-A n, p: next, previous VM's console\r\n"
+    "      Ctrl-A a: a Ctrl-A for the guest         Ctrl-A ?: this help\r\n";
 
 static void say_lost(uint64_t lost)
 {
     char text[64];
-    int length = format_text(text, sizeof(text), "\r\n[%llu bytes of output dropped]\r\n", (unsigned long long)lost);
+    int length = format_text(text, sizeof(text), "\r\n[%llu bytes of output dropped]\r\n",
+                             (unsigned long long)lost);
 
     uart_write(text, (size_t)length);
 }
@@ -28,7 +30,8 @@ static void say_lost(uint64_t lost)
 /* Sends what the console holds, as far as the line takes it. */
 static void drain(void)
 {
-    struct console *console = wire.attached && wire.attached->machine ? &wire.attached->machine->console : NULL;
+    struct console *console = wire.attached && wire.attached->machine ? &wire.attached->machine->console
+                                                                      : NULL;
     char text[256];
 
     while (console) {

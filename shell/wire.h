@@ -1,6 +1,6 @@
 /*
- * The serial line of the machine: it shows one console at a time, a VM's or the shell's, and the log. Ctrl-A is the prefix for
- * Plinth's own keys. Called by the boot CPU only.
+ * The serial line of the machine: it shows one console at a time, a VM's or the shell's, and the log. Ctrl-A
+ * is the prefix for Plinth's own keys. Called by the boot CPU only.
  */
 #pragma once
 

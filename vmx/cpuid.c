@@ -2,36 +2,39 @@
 #include "lib/string.h"
 
 /* Leaf 1 ECX. AMD APM vol. 3, E.3.2; Intel SDM vol. 2, CPUID. */
-#define F1C_SSE3       BIT(0)
-#define F1C_PCLMULQDQ  BIT(1)
-#define F1C_SSSE3      BIT(9)
-#define F1C_FMA        BIT(12)
-#define F1C_CX16       BIT(13)
-#define F1C_SSE41      BIT(19)
-#define F1C_SSE42      BIT(20)
-#define F1C_X2APIC     BIT(21)
-#define F1C_MOVBE      BIT(22)
-#define F1C_POPCNT     BIT(23)
+#define F1C_SSE3         BIT(0)
+#define F1C_PCLMULQDQ    BIT(1)
+#define F1C_SSSE3        BIT(9)
+#define F1C_FMA          BIT(12)
+#define F1C_CX16         BIT(13)
+#define F1C_SSE41        BIT(19)
+#define F1C_SSE42        BIT(20)
+#define F1C_X2APIC       BIT(21)
+#define F1C_MOVBE        BIT(22)
+#define F1C_POPCNT       BIT(23)
 #define F1C_TSC_DEADLINE BIT(24)
-#define F1C_AES        BIT(25)
-#define F1C_XSAVE      BIT(26)
-#define F1C_AVX        BIT(28)
-#define F1C_F16C       BIT(29)
-#define F1C_RDRAND     BIT(30)
-#define F1C_HYPERVISOR BIT(31)
+#define F1C_AES          BIT(25)
+#define F1C_XSAVE        BIT(26)
+#define F1C_AVX          BIT(28)
+#define F1C_F16C         BIT(29)
+#define F1C_RDRAND       BIT(30)
+#define F1C_HYPERVISOR   BIT(31)
 
-#define F1C_PASS                                                                                                     \
-    (F1C_SSE3 | F1C_PCLMULQDQ | F1C_SSSE3 | F1C_FMA | F1C_CX16 | F1C_SSE41 | F1C_SSE42 | F1C_MOVBE | F1C_POPCNT |     \
-     F1C_AES | F1C_XSAVE | F1C_AVX | F1C_F16C | F1C_RDRAND)
+#define F1C_PASS                                                                                             \
+    (F1C_SSE3 | F1C_PCLMULQDQ | F1C_SSSE3 | F1C_FMA | F1C_CX16 | F1C_SSE41 | F1C_SSE42 | F1C_MOVBE |         \
+     F1C_POPCNT | F1C_AES | F1C_XSAVE | F1C_AVX | F1C_F16C | F1C_RDRAND)
 
-/* Leaf 1 EDX: FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2; HTT is ours. */
+/* Leaf 1 EDX: FPU VME DE PSE TSC MSR PAE MCE CX8 APIC SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE
+ * SSE2; HTT is ours. */
 #define F1D_PASS  UINT32_C(0x078bfbff)
 #define F1D_ADDED (BIT(9) | BIT(12)) /* APIC and MTRR are Plinth's own */
 #define F1D_HTT   BIT(28)
 
-/* Leaf 7 EBX: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA. No MPX, no INVPCID, no AVX-512. */
-#define F7B_PASS                                                                                                     \
-    (BIT(0) | BIT(3) | BIT(5) | BIT(7) | BIT(8) | BIT(9) | BIT(18) | BIT(19) | BIT(20) | BIT(23) | BIT(24) | BIT(29))
+/* Leaf 7 EBX: FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA. No MPX, no INVPCID, no
+ * AVX-512. */
+#define F7B_PASS                                                                                             \
+    (BIT(0) | BIT(3) | BIT(5) | BIT(7) | BIT(8) | BIT(9) | BIT(18) | BIT(19) | BIT(20) | BIT(23) | BIT(24) | \
+     BIT(29))
 /* Leaf 7 ECX: UMIP RDPID VAES VPCLMULQDQ. EDX: FSRM. */
 #define F7C_PASS (BIT(2) | BIT(9) | BIT(10) | BIT(22))
 #define F7D_PASS (BIT(4))
@@ -39,13 +42,15 @@
 /* Leaf 0xd subleaf 1 EAX: XSAVEOPT XSAVEC XGETBV1. No XSAVES: IA32_XSS is not given. */
 #define FD1_PASS (BIT(0) | BIT(1) | BIT(2))
 
-/* Leaf 0xd subleaf 2 ECX: the component begins on 64 bytes in the compacted form. Not bit 0: no component is for XSAVES. */
+/* Leaf 0xd subleaf 2 ECX: the component begins on 64 bytes in the compacted form. Not bit 0: no component is
+ * for XSAVES. */
 #define FD2_PASS BIT(1)
 
-/* Leaf 0x80000001 ECX: LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH. No SVM, IBS, SKINIT, TBM, FMA4, TCE or perf counters. */
-#define FXC_PASS (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
+/* Leaf 0x80000001 ECX: LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH. No SVM, IBS, SKINIT, TBM, FMA4, TCE or perf
+ * counters. */
+#define FXC_PASS  (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
 /* Leaf 0x80000001 EDX: the leaf 1 twins, SYSCALL NX MMXEXT FFXSR 1G-pages RDTSCP LM. */
-#define FXD_PASS (UINT32_C(0x0183f3ff) | BIT(11) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29))
+#define FXD_PASS  (UINT32_C(0x0183f3ff) | BIT(11) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29))
 #define FXD_ADDED (BIT(9) | BIT(12))
 
 #define F80000007D_INVARIANT_TSC BIT(8)
@@ -53,7 +58,8 @@
 /* XCR0: x87, SSE, AVX. */
 #define XCR0_PASS UINT64_C(0x7)
 
-/* KVM's paravirtual interface, which guests' stock kernels know (Linux: Documentation/virt/kvm/x86/cpuid.rst). */
+/* KVM's paravirtual interface, which guests' stock kernels know (Linux:
+ * Documentation/virt/kvm/x86/cpuid.rst). */
 #define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
 #define KVM_FEATURE_CLOCKSOURCE2       BIT(3)
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
@@ -115,9 +121,10 @@ static void build_xsave(struct cpuid_table *t, const struct cpuid_config *c)
 
 static void build_kvm(struct cpuid_table *t, const struct cpuid_config *c)
 {
-    t->kvm[0].regs = (struct cpuid_regs){ 0x40000000 + CPUID_KVM_MAX, 0x4b4d564b, 0x564b4d56, 0x4d }; /* KVMKVMKVM */
-    t->kvm[1].regs.eax =
-        (uint32_t)(KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE);
+    t->kvm[0].regs = (struct cpuid_regs){ 0x40000000 + CPUID_KVM_MAX, 0x4b4d564b, 0x564b4d56,
+                                          0x4d }; /* KVMKVMKVM */
+    t->kvm[1].regs.eax = (uint32_t)(KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 |
+                                    KVM_FEATURE_CLOCKSOURCE_STABLE);
     t->kvm[CPUID_KVM_MAX].regs.eax = (uint32_t)(c->tsc_hz / 1000);
     t->kvm[CPUID_KVM_MAX].regs.ebx = c->apic_hz / 1000;
 }
@@ -172,7 +179,8 @@ static uint32_t xsave_size(const struct cpuid_table *table, uint64_t xcr0)
     return size;
 }
 
-static void fix_xsave(const struct cpuid_table *table, uint32_t subleaf, uint64_t xcr0, struct cpuid_regs *out)
+static void fix_xsave(const struct cpuid_table *table, uint32_t subleaf, uint64_t xcr0,
+                      struct cpuid_regs *out)
 {
     if (subleaf >= CPUID_XSAVE_SUB || !table->xcr0_allowed) {
         *out = (struct cpuid_regs){ 0 };
@@ -183,7 +191,8 @@ static void fix_xsave(const struct cpuid_table *table, uint32_t subleaf, uint64_
         out->ebx = xsave_size(table, xcr0);
 }
 
-/* Each vCPU is a core of its own: one thread a core, all cores in one package (Intel SDM vol. 2, CPUID leaf 0bh). */
+/* Each vCPU is a core of its own: one thread a core, all cores in one package (Intel SDM vol. 2, CPUID leaf
+ * 0bh). */
 static void fix_topology(const struct cpuid_table *table, uint32_t subleaf, struct cpuid_regs *out)
 {
     uint32_t vcpus = table->extended[8].regs.ecx + 1, shift = 0;

@@ -1,6 +1,6 @@
 /*
- * CPUID as the guest sees it: a table, built once per vCPU from the host's CPUID through a list of what may pass. A bit that is
- * not named in the list is not there. Compiles on the host.
+ * CPUID as the guest sees it: a table, built once per vCPU from the host's CPUID through a list of what may
+ * pass. A bit that is not named in the list is not there. Compiles on the host.
  */
 #pragma once
 
@@ -41,10 +41,10 @@ struct cpuid_table {
 };
 
 struct cpuid_config {
-    uint32_t apic_id;  /* of this vCPU */
-    uint32_t vcpus;    /* in the VM */
+    uint32_t apic_id; /* of this vCPU */
+    uint32_t vcpus;   /* in the VM */
     uint64_t tsc_hz;
-    uint32_t apic_hz;  /* of the local APIC's timer before its divider */
+    uint32_t apic_hz; /* of the local APIC's timer before its divider */
     void (*host)(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out);
 };
 

@@ -9,7 +9,8 @@ static bool is_contributory(uint8_t vector)
     return vector == 0 || (vector >= 10 && vector <= 13);
 }
 
-/* Two exceptions in one delivery: handled in series, or together as a double fault (APM vol. 2, table 8-2). */
+/* Two exceptions in one delivery: handled in series, or together as a double fault (APM vol. 2, table 8-2).
+ */
 static bool makes_double_fault(uint8_t first, uint8_t second)
 {
     if (first == VECTOR_PF)
@@ -23,7 +24,8 @@ void vcpu_raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t erro
 
     if (first->valid && first->type == EVENT_EXCEPTION) {
         if (first->vector == VECTOR_DF) {
-            vm_die(vcpu->vm, "triple fault: exception %u while vCPU %u delivered a double fault", vector, vcpu->index);
+            vm_die(vcpu->vm, "triple fault: exception %u while vCPU %u delivered a double fault", vector,
+                   vcpu->index);
             return;
         }
         if (makes_double_fault(first->vector, vector)) {
@@ -108,7 +110,8 @@ void event_deliver(struct vcpu *vcpu)
 
     __atomic_and_fetch(&vcpu->pending, ~PEND_EVENT, __ATOMIC_RELAXED);
     if (!inject_urgent(vcpu) && inject_interrupt(vcpu))
-        more = intc->pending(vcpu->intc_context); /* what is in service now holds back all that priority could */
+        more = intc->pending(
+            vcpu->intc_context); /* what is in service now holds back all that priority could */
     else
         more = intc->pending(vcpu->intc_context) || intc->held(vcpu->intc_context) >= 0;
     if (unlikely(more || vcpu->window))
@@ -116,8 +119,8 @@ void event_deliver(struct vcpu *vcpu)
 }
 
 /*
- * The guest is about to execute the IRET of its NMI handler. Without another NMI waiting nothing more is to be done; else that one
- * may come only behind the IRET, so step over it.
+ * The guest is about to execute the IRET of its NMI handler. Without another NMI waiting nothing more is to
+ * be done; else that one may come only behind the IRET, so step over it.
  */
 void event_iret(struct vcpu *vcpu)
 {
@@ -130,7 +133,8 @@ void event_iret(struct vcpu *vcpu)
     }
 }
 
-/* True if the #DB at hand was the end of that step, and not the guest's. TF is again what the IRET took from the guest's stack. */
+/* True if the #DB at hand was the end of that step, and not the guest's. TF is again what the IRET took from
+ * the guest's stack. */
 bool event_step_done(struct vcpu *vcpu)
 {
     if (!vcpu->nmi_stepping)

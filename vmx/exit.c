@@ -89,8 +89,8 @@ static void exit_window(struct vcpu *vcpu)
 }
 
 /*
- * A guest can make the delivery of #DB or #AC raise the same again, without end. No instruction of it then completes, and it is
- * between instructions that the CPU looks for physical interrupts: so look here.
+ * A guest can make the delivery of #DB or #AC raise the same again, without end. No instruction of it then
+ * completes, and it is between instructions that the CPU looks for physical interrupts: so look here.
  */
 static void exit_exception(struct vcpu *vcpu)
 {
@@ -151,24 +151,44 @@ static void exit_shutdown(struct vcpu *vcpu)
            (unsigned long long)vcpu->rip);
 }
 
+static void exit_fpu_freeze(struct vcpu *vcpu)
+{
+    vm_die(vcpu->vm,
+           "vCPU %u met an x87 exception with CR0.NE = 0 at RIP 0x%llx; this PC reports them as #MF only",
+           vcpu->index, (unsigned long long)vcpu->rip);
+}
+
 static void exit_invalid(struct vcpu *vcpu)
 {
-    vm_die(vcpu->vm, "the CPU refused the state of vCPU %u at RIP 0x%llx (invalid control or guest state)", vcpu->index,
-           (unsigned long long)vcpu->rip);
+    vm_die(vcpu->vm, "the CPU refused the state of vCPU %u at RIP 0x%llx (invalid control or guest state)",
+           vcpu->index, (unsigned long long)vcpu->rip);
 }
 
 static void exit_unknown(struct vcpu *vcpu)
 {
-    vm_die(vcpu->vm, "vCPU %u left by an exit that Plinth did not ask for: code 0x%llx info 0x%llx 0x%llx", vcpu->index,
-           (unsigned long long)vcpu->exit.raw.code, (unsigned long long)vcpu->exit.raw.info1,
+    vm_die(vcpu->vm, "vCPU %u left by an exit that Plinth did not ask for: code 0x%llx info 0x%llx 0x%llx",
+           vcpu->index, (unsigned long long)vcpu->exit.raw.code, (unsigned long long)vcpu->exit.raw.info1,
            (unsigned long long)vcpu->exit.raw.info2);
 }
 
 void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
-    [EXIT_INTERRUPT] = exit_interrupt, [EXIT_CPUID] = exit_cpuid,         [EXIT_MSR_READ] = exit_msr_read,
-    [EXIT_MSR_WRITE] = exit_msr_write, [EXIT_IO] = exit_io,               [EXIT_MEMORY] = exit_memory,
-    [EXIT_HLT] = exit_hlt,             [EXIT_HYPERCALL] = exit_hypercall, [EXIT_WINDOW] = exit_window,
-    [EXIT_EXCEPTION] = exit_exception, [EXIT_IRET] = exit_iret,           [EXIT_XSETBV] = exit_xsetbv,
-    [EXIT_SKIP] = exit_skip,           [EXIT_UNDEFINED] = exit_undefined, [EXIT_PROTECTED] = exit_protected,
-    [EXIT_SHUTDOWN] = exit_shutdown,   [EXIT_INVALID] = exit_invalid,     [EXIT_UNKNOWN] = exit_unknown,
+    [EXIT_INTERRUPT] = exit_interrupt,
+    [EXIT_CPUID] = exit_cpuid,
+    [EXIT_MSR_READ] = exit_msr_read,
+    [EXIT_MSR_WRITE] = exit_msr_write,
+    [EXIT_IO] = exit_io,
+    [EXIT_MEMORY] = exit_memory,
+    [EXIT_HLT] = exit_hlt,
+    [EXIT_HYPERCALL] = exit_hypercall,
+    [EXIT_WINDOW] = exit_window,
+    [EXIT_EXCEPTION] = exit_exception,
+    [EXIT_IRET] = exit_iret,
+    [EXIT_XSETBV] = exit_xsetbv,
+    [EXIT_SKIP] = exit_skip,
+    [EXIT_UNDEFINED] = exit_undefined,
+    [EXIT_PROTECTED] = exit_protected,
+    [EXIT_SHUTDOWN] = exit_shutdown,
+    [EXIT_FPU_FREEZE] = exit_fpu_freeze,
+    [EXIT_INVALID] = exit_invalid,
+    [EXIT_UNKNOWN] = exit_unknown,
 };

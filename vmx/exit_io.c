@@ -1,61 +1,51 @@
 /* Port I/O: IN, OUT and their string forms (AMD APM vol. 3, IN, OUT, INSx, OUTSx). */
+#include "vmx/emulate_address.h"
 #include "vmx/fetch.h"
 #include "lib/errno.h"
 
-static inline uint64_t size_mask(unsigned size)
-{
-    return size == 4 ? UINT32_MAX : size == 2 ? UINT16_MAX : UINT8_MAX;
-}
-
-/* A register as the address size sees it. */
-static uint64_t truncate(uint64_t value, unsigned address_size)
-{
-    return address_size == 8 ? value : address_size == 4 ? (uint32_t)value : (uint16_t)value;
-}
-
 static void add_to(uint64_t *reg, int64_t step, unsigned address_size)
 {
-    uint64_t sum = *reg + (uint64_t)step;
+    uint64_t mask = size_mask(address_size), sum = (*reg + (uint64_t)step) & mask;
 
-    if (address_size == 8)
-        *reg = sum;
-    else if (address_size == 4)
-        *reg = (uint32_t)sum;
-    else
-        *reg = (*reg & ~UINT64_C(0xffff)) | (uint16_t)sum;
+    *reg = address_size == 2 ? (*reg & ~mask) | sum : sum;
 }
 
-/* One element between a port and memory; 0, -EFAULT with *fault filled, -EIO. */
-static int transfer(struct vcpu *vcpu, const struct emu_memory *memory, const struct insn *insn, struct emu_fault *fault)
+/*
+ * One element between a port and memory; 0, -EFAULT with the step's fault filled, -EIO. A port is read only
+ * if the memory can be written.
+ */
+static int transfer(struct vcpu *vcpu, const struct emu_step *step)
 {
     const struct vmexit *exit = &vcpu->exit;
-    enum seg seg = exit->io.in ? SEG_ES : insn->seg;
+    const struct emu_memory *memory = step->memory;
+    const struct insn *insn = step->insn;
     uint64_t *index = &vcpu->gpr[exit->io.in ? GPR_RDI : GPR_RSI];
-    struct emu_segment s;
-    uint64_t value;
+    uint64_t offset = *index & size_mask(insn->address_size), value;
+    unsigned size = exit->io.size;
     gva_t at;
-    int err;
+    int err = emu_linear(step, exit->io.in ? SEG_ES : insn->seg, offset, size, exit->io.in, &at);
 
-    memory->segment(memory->context, seg, &s);
-    if (vmx_ops->code_size(vcpu) == CODE_64 && seg != SEG_FS && seg != SEG_GS)
-        s.base = 0;
-    at = gva(s.base + truncate(*index, insn->address_size));
+    if (!err && exit->io.in)
+        err = memory_probe(vcpu, at, size, step->fault);
+    if (err)
+        return err;
     if (exit->io.in) {
-        value = iobus_read(&vcpu->vm->ports, exit->io.port, exit->io.size);
-        err = memory->write(memory->context, at, exit->io.size, value, fault);
+        value = iobus_read(&vcpu->vm->ports, exit->io.port, size);
+        err = memory->write(memory->context, at, size, value, step->fault);
     } else {
-        err = memory->read(memory->context, at, exit->io.size, &value, fault);
+        err = memory->read(memory->context, at, size, &value, step->fault);
         if (!err)
-            iobus_write(&vcpu->vm->ports, exit->io.port, exit->io.size, value);
+            iobus_write(&vcpu->vm->ports, exit->io.port, size, value);
     }
     if (!err)
-        add_to(index, vcpu->rflags & BIT(10) ? -(int64_t)exit->io.size : exit->io.size, insn->address_size);
+        add_to(index, vcpu->rflags & BIT(10) ? -(int64_t)size : size, insn->address_size);
     return err;
 }
 
 /*
- * INS and OUTS, with REP at most EMU_REP_MAX elements at once: the instruction then runs again. Segment and address size are the
- * instruction's own: only a CPU with decode assists tells the one, and QEMU's emulated CPU does not tell the other.
+ * INS and OUTS, with REP at most EMU_REP_MAX elements at once: the instruction then runs again. Segment and
+ * address size are the instruction's own: only a CPU with decode assists tells the one, and QEMU's emulated
+ * CPU does not tell the other.
  */
 static __cold void string_io(struct vcpu *vcpu)
 {
@@ -63,16 +53,23 @@ static __cold void string_io(struct vcpu *vcpu)
     unsigned left = EMU_REP_MAX;
     struct emu_memory memory;
     struct emu_fault fault;
+    struct emu_cpu cpu;
     const struct insn *insn;
     int err = fetch_insn(vcpu, vmx_ops->code_size(vcpu), &insn, &fault);
+    struct emu_step step = { .cpu = &cpu, .memory = &memory, .fault = &fault };
 
     memory_ops(vcpu, &memory);
+    fetch_cpu(vcpu, &cpu);
+    if (!err)
+        step.insn = insn;
     while (!err) {
-        if (exit->io.rep && truncate(vcpu->gpr[GPR_RCX], insn->address_size) == 0)
+        if (exit->io.rep && (vcpu->gpr[GPR_RCX] & size_mask(insn->address_size)) == 0)
             break;
-        if (left-- == 0)
+        if (left-- == 0) {
+            vcpu->shadow = 0;
             return;
-        err = transfer(vcpu, &memory, insn, &fault);
+        }
+        err = transfer(vcpu, &step);
         if (err || !exit->io.rep)
             break;
         add_to(&vcpu->gpr[GPR_RCX], -1, insn->address_size);
@@ -80,8 +77,8 @@ static __cold void string_io(struct vcpu *vcpu)
     if (err == -EFAULT)
         fetch_raise(vcpu, &fault);
     else if (err)
-        vm_die(vcpu->vm, "vCPU %u: string I/O on port 0x%x at RIP 0x%llx cannot be executed", vcpu->index, exit->io.port,
-               (unsigned long long)vcpu->rip);
+        vm_die(vcpu->vm, "vCPU %u: string I/O on port 0x%x at RIP 0x%llx cannot be executed", vcpu->index,
+               exit->io.port, (unsigned long long)vcpu->rip);
     else
         vcpu_advance(vcpu);
 }

@@ -1,4 +1,5 @@
-/* Access to guest physical addresses without RAM: decoded, executed, and handed to the device that is there. */
+/* Access to guest physical addresses without RAM: decoded, executed, and handed to the device that is there.
+ */
 #include "vmx/fetch.h"
 #include "lib/errno.h"
 #include "lib/format.h"
@@ -21,7 +22,9 @@ static __cold void die_unknown_insn(struct vcpu *vcpu)
     char bytes[64];
 
     format_bytes(vcpu, bytes, sizeof(bytes));
-    vm_die(vcpu->vm, "vCPU %u at RIP 0x%llx accesses a device at 0x%llx with an instruction that Plinth does not emulate:%s",
+    vm_die(vcpu->vm,
+           "vCPU %u at RIP 0x%llx accesses a device at 0x%llx with an instruction that Plinth does not "
+           "emulate:%s",
            vcpu->index, (unsigned long long)vcpu->rip, (unsigned long long)vcpu->exit.memory.at.raw, bytes);
 }
 
@@ -31,12 +34,16 @@ static bool is_hopeless(struct vcpu *vcpu)
     unsigned long long at = vcpu->exit.memory.at.raw, rip = vcpu->rip;
 
     if (vcpu->exit.memory.walk)
-        vm_die(vcpu->vm, "vCPU %u has page tables at guest physical 0x%llx, where there is no RAM (RIP 0x%llx)", vcpu->index, at,
-               rip);
+        vm_die(vcpu->vm,
+               "vCPU %u has page tables at guest physical 0x%llx, where there is no RAM (RIP 0x%llx)",
+               vcpu->index, at, rip);
     else if (vcpu->exit.memory.fetch)
-        vm_die(vcpu->vm, "vCPU %u jumped to guest physical 0x%llx, where there is no RAM (RIP 0x%llx)", vcpu->index, at, rip);
+        vm_die(vcpu->vm, "vCPU %u jumped to guest physical 0x%llx, where there is no RAM (RIP 0x%llx)",
+               vcpu->index, at, rip);
     else if (vcpu->exit.memory.delivering)
-        vm_die(vcpu->vm, "vCPU %u has its stack or descriptor tables at guest physical 0x%llx, where there is no RAM (RIP 0x%llx)",
+        vm_die(vcpu->vm,
+               "vCPU %u has its stack or descriptor tables at guest physical 0x%llx, where there is no RAM "
+               "(RIP 0x%llx)",
                vcpu->index, at, rip);
     else
         return false;
@@ -68,15 +75,17 @@ static bool has_one_operand(const struct insn *insn)
 }
 
 /*
- * A MOV between a register, or a constant, and a device: nearly all that drivers do. The exit tells the physical address, and it
- * came only after the CPU had checked segment and page rights, so what is left to see is that it is the operand's own start, and
- * that another vCPU has not put a store where the CPU saw a load: a page may be there to be read only.
+ * A MOV between a register, or a constant, and a device: nearly all that drivers do. The exit tells the
+ * physical address, and it came only after the CPU had checked segment and page rights, so what is left to
+ * see is that it is the operand's own start, and that another vCPU has not put a store where the CPU saw a
+ * load: a page may be there to be read only.
  */
 static inline bool is_plain_mov(const struct vcpu *vcpu, const struct insn *insn)
 {
     uint64_t at = vcpu->exit.memory.at.raw, linear = (uint64_t)insn->displacement;
 
-    if (insn->op != OP_MOV || insn->seg >= SEG_FS || insn->rip_relative || insn->to.kind + insn->from.kind == OPERAND_MEM + OPERAND_REG_HIGH)
+    if (insn->op != OP_MOV || insn->seg >= SEG_FS || insn->rip_relative ||
+        insn->to.kind + insn->from.kind == OPERAND_MEM + OPERAND_REG_HIGH)
         return false;
     if ((insn->to.kind == OPERAND_MEM) != vcpu->exit.memory.write)
         return false;
@@ -89,7 +98,8 @@ static inline bool is_plain_mov(const struct vcpu *vcpu, const struct insn *insn
 
 static inline void plain_mov(struct vcpu *vcpu, const struct insn *insn)
 {
-    uint64_t at = vcpu->exit.memory.at.raw, mask = insn->to.size == 8 ? UINT64_MAX : BIT(8 * insn->to.size) - 1;
+    uint64_t at = vcpu->exit.memory.at.raw,
+             mask = insn->to.size == 8 ? UINT64_MAX : BIT(8 * insn->to.size) - 1;
 
     if (insn->to.kind == OPERAND_MEM) {
         uint64_t value = insn->from.kind == OPERAND_IMM ? insn->immediate : vcpu->gpr[insn->from.reg];
@@ -139,7 +149,8 @@ void exit_memory(struct vcpu *vcpu)
     struct emu_fault fault;
     int err;
 
-    if (unlikely(vcpu->exit.memory.walk || vcpu->exit.memory.fetch || vcpu->exit.memory.delivering) && is_hopeless(vcpu))
+    if (unlikely(vcpu->exit.memory.walk || vcpu->exit.memory.fetch || vcpu->exit.memory.delivering) &&
+        is_hopeless(vcpu))
         return;
     err = get_insn(vcpu, code, &insn, &fault);
     if (unlikely(err == -EFAULT))

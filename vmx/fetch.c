@@ -13,7 +13,8 @@ static inline gva_t insn_linear(const struct vcpu *vcpu, enum code_size code)
     return gva((uint32_t)(cs.base + vcpu->rip));
 }
 
-/* Host address of the byte at `linear`, which can be executed; NULL with *fault, or where there is no RAM with #UD. */
+/* Host address of the byte at `linear`, which can be executed; NULL with *fault, or where there is no RAM
+ * with #UD. */
 static inline const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struct emu_fault *fault)
 {
     const uint8_t *host;
@@ -23,7 +24,9 @@ static inline const uint8_t *code_pointer(struct vcpu *vcpu, gva_t linear, struc
 
     vmx_ops->paging(vcpu, &mode);
     if (gva_translate_memo(&vcpu->vm->mem, &mode, linear, GVA_FETCH, &vcpu->fetch_memo, &at, &error)) {
-        *fault = (struct emu_fault){ .vector = VECTOR_PF, .has_error = true, .error = error, .cr2 = linear.raw };
+        *fault = (struct emu_fault){
+            .vector = VECTOR_PF, .has_error = true, .error = error, .cr2 = linear.raw
+        };
         return NULL;
     }
     host = gmem_ptr(&vcpu->vm->mem, at, 1);
@@ -89,8 +92,9 @@ void fetch_raise(struct vcpu *vcpu, const struct emu_fault *fault)
 }
 
 /*
- * The length of an instruction that the CPU has just executed up to its exit, so it is there and valid. Remembers its page.
- * A guest that changes the instruction under its own feet gets the length of what is there now.
+ * The length of an instruction that the CPU has just executed up to its exit, so it is there and valid.
+ * Remembers its page. A guest that changes the instruction under its own feet gets the length of what is
+ * there now.
  */
 __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear)
 {
@@ -100,9 +104,8 @@ __cold uint8_t fetch_length_slow(struct vcpu *vcpu, gva_t linear)
 
     if (!host)
         return 0;
-    vcpu->code_page = (struct vcpu_code_page){
-        .linear = gva(linear.raw & ~PAGE_MASK), .host = host - (linear.raw & PAGE_MASK)
-    };
+    vcpu->code_page = (struct vcpu_code_page){ .linear = gva(linear.raw & ~PAGE_MASK),
+                                               .host = host - (linear.raw & PAGE_MASK) };
     return fetch_insn(vcpu, vmx_ops->code_size(vcpu), &insn, &fault) ? 0 : insn->length;
 }
 
@@ -129,7 +132,8 @@ struct piece {
     uint8_t *ram; /* NULL: a device's */
 };
 
-static int translate(struct vcpu *vcpu, gva_t at, unsigned size, unsigned access, struct piece *out, struct emu_fault *fault)
+static int translate(struct vcpu *vcpu, gva_t at, unsigned size, unsigned access, struct piece *out,
+                     struct emu_fault *fault)
 {
     struct gva_mode mode;
     uint32_t error;
@@ -199,6 +203,17 @@ static int memory_read(void *context, gva_t at, unsigned size, uint64_t *value, 
     return 0;
 }
 
+int memory_probe(struct vcpu *vcpu, gva_t at, unsigned size, struct emu_fault *fault)
+{
+    unsigned first = bytes_in_page(at, size);
+    struct piece piece;
+    int err = translate(vcpu, at, first, GVA_WRITE, &piece, fault);
+
+    if (err || first == size)
+        return err;
+    return translate(vcpu, gva(at.raw + first), size - first, GVA_WRITE, &piece, fault);
+}
+
 static int memory_write(void *context, gva_t at, unsigned size, uint64_t value, struct emu_fault *fault)
 {
     struct vcpu *vcpu = context;
@@ -221,8 +236,9 @@ static int memory_write(void *context, gva_t at, unsigned size, uint64_t value, 
 }
 
 /* Not C's atomics, since the guest's address need not be aligned; LOCK works on any (APM vol. 2, 7.3.2). */
-#define EXCHANGE(suffix)                                                                                             \
-    __asm__ volatile("lock cmpxchg" suffix : "+a"(old), "+m"(*(char (*)[8])ram) : "r"(value) : "memory", "cc")
+#define EXCHANGE(suffix)                                                                                     \
+    __asm__ volatile("lock cmpxchg" suffix : "+a"(old), "+m"(*(char(*)[8])ram) : "r"(value) : "memory", "c"  \
+                                                                                                        "c")
 
 static int ram_exchange(uint8_t *ram, unsigned size, uint64_t *expected, uint64_t value)
 {

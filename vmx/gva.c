@@ -82,7 +82,8 @@ static const struct format pae = {
     .index_bits = 9,
     .level = { { BITS(62, 52), BITS(62, 52) | BITS(20, 13) }, { 0, BITS(62, 52) } },
 };
-/* Bit 5 is reserved too, but QEMU's emulated CPU marks a PDPTE as accessed; a real one would not have come this far. */
+/* Bit 5 is reserved too, but QEMU's emulated CPU marks a PDPTE as accessed; a real one would not have come
+ * this far. */
 #define PDPTE_RSVD (BITS(63, 52) | BITS(8, 6) | BITS(2, 1))
 #define PAE_ROOT   BITS(31, 5)
 

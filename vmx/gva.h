@@ -39,8 +39,9 @@ int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t add
                   gpa_t *out, uint32_t *error_code) __must_check;
 
 /*
- * A translation that was found, with what it was found by: the mode, and each entry of the tables. It holds as long as all of
- * them are what they were, which is far cheaper to see than to walk; so it needs no invalidation and is never stale.
+ * A translation that was found, with what it was found by: the mode, and each entry of the tables. It holds
+ * as long as all of them are what they were, which is far cheaper to see than to walk; so it needs no
+ * invalidation and is never stale.
  */
 struct gva_memo {
     uint64_t page; /* linear address of the page | 1; 0: empty */
@@ -66,16 +67,18 @@ static inline uint64_t gva_memo_changed(const struct gva_memo *memo, unsigned le
     return __atomic_load_n(memo->slot[level], __ATOMIC_RELAXED) ^ memo->entry[level];
 }
 
-/* As gva_translate(), through a memo that belongs to the caller; a zeroed one is empty. The memory is the memo's own. */
-static inline int __must_check gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode, gva_t address,
-                                                  unsigned access, struct gva_memo *memo, gpa_t *out, uint32_t *error_code)
+/* As gva_translate(), through a memo that belongs to the caller; a zeroed one is empty. The memory is the
+ * memo's own. */
+static inline int __must_check gva_translate_memo(const struct gmem *mem, const struct gva_mode *mode,
+                                                  gva_t address, unsigned access, struct gva_memo *memo,
+                                                  gpa_t *out, uint32_t *error_code)
 {
     uint64_t offset = address.raw & PAGE_MASK;
 
     if (unlikely(memo->page != address.raw - offset + 1 || memo->cr3 != mode->cr3 ||
                  ((memo->cr0 ^ mode->cr0) | (memo->cr4 ^ mode->cr4) | (memo->efer ^ mode->efer) |
-                  (memo->access ^ gva_memo_access(mode, access)) | gva_memo_changed(memo, 0) | gva_memo_changed(memo, 1) |
-                  gva_memo_changed(memo, 2) | gva_memo_changed(memo, 3))))
+                  (memo->access ^ gva_memo_access(mode, access)) | gva_memo_changed(memo, 0) |
+                  gva_memo_changed(memo, 1) | gva_memo_changed(memo, 2) | gva_memo_changed(memo, 3))))
         return gva_translate_anew(mem, mode, address, access, memo, out, error_code);
     *out = gpa(memo->target.raw | offset);
     return 0;

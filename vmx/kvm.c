@@ -1,11 +1,11 @@
 /*
- * The part of KVM's paravirtual interface that stock kernels use: the clock, and hypercalls that say politely no.
- * Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
+ * The part of KVM's paravirtual interface that stock kernels use: the clock, and hypercalls that say politely
+ * no. Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
  */
 #include "vmx/vcpu.h"
 #include "lib/errno.h"
 
-#define KVM_ENOSYS 1000
+#define KVM_ENOSYS         1000
 #define PVCLOCK_TSC_STABLE BIT(0)
 
 /* Wall clock at guest time 0. A version that is odd says that it is being written. */
@@ -25,13 +25,14 @@ struct pvclock_vcpu_time_info {
 static_assert(sizeof(struct pvclock_wall_clock) == 12, "msr.rst, MSR_KVM_WALL_CLOCK_NEW");
 static_assert(sizeof(struct pvclock_vcpu_time_info) == 32, "msr.rst, MSR_KVM_SYSTEM_TIME_NEW");
 
-/* The vCPU that asks stands still meanwhile, so it never sees an odd version. An address without RAM turns the clock off. */
+/* The vCPU that asks stands still meanwhile, so it never sees an odd version. An address without RAM turns
+ * the clock off. */
 static int write_wall_clock(struct vcpu *vcpu, uint64_t value)
 {
     struct vm *vm = vcpu->vm;
-    struct pvclock_wall_clock clock = {
-        .version = 2, .sec = (uint32_t)(vm->epoch_ns / 1000000000), .nsec = (uint32_t)(vm->epoch_ns % 1000000000)
-    };
+    struct pvclock_wall_clock clock = { .version = 2,
+                                        .sec = (uint32_t)(vm->epoch_ns / 1000000000),
+                                        .nsec = (uint32_t)(vm->epoch_ns % 1000000000) };
 
     vm->wall_clock_gpa = gmem_write(&vm->mem, gpa(value), &clock, sizeof(clock)) ? 0 : value;
     return 0;

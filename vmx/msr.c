@@ -1,6 +1,7 @@
 /*
- * The guest's MSRs: a table of what it may read and write. What is not in the table does not exist: #GP(0). The MSRs that the
- * CPU switches itself (SYSCALL, SYSENTER, FS and GS bases) never get here. Source: AMD APM vol. 2, appendix A; Intel SDM vol. 4.
+ * The guest's MSRs: a table of what it may read and write. What is not in the table does not exist: #GP(0).
+ * The MSRs that the CPU switches itself (SYSCALL, SYSENTER, FS and GS bases) never get here. Source: AMD APM
+ * vol. 2, appendix A; Intel SDM vol. 4.
  */
 #include "vmx/vcpu.h"
 #include "arch/x86_64/cpu.h"
@@ -187,7 +188,8 @@ static int read_hwcr(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     return 0;
 }
 
-/* Stock kernels write the bits that speed up or serialise single instructions; these are the host's to choose. */
+/* Stock kernels write the bits that speed up or serialise single instructions; these are the host's to
+ * choose. */
 static int write_ignored(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     (void)vcpu;
@@ -207,11 +209,13 @@ static int read_de_cfg(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 
 static int read_kvm(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
-    *value = msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW ? vcpu->vm->wall_clock_gpa : vcpu->kvm_clock;
+    *value = msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW ? vcpu->vm->wall_clock_gpa
+                                                                        : vcpu->kvm_clock;
     return 0;
 }
 
 /* Sorted by number. */
+/* clang-format off */
 static const struct msr_rule rules[] = {
     /* first     last        read                write */
     { 0x010,      0x010,      read_tsc,           write_ignored },       /* TSC: one clock for the whole VM */
@@ -237,6 +241,7 @@ static const struct msr_rule rules[] = {
     { 0xc001001f, 0xc001001f, read_zero,          write_ignored },       /* NB_CFG: Linux opens ECS by it */
     { 0xc0011029, 0xc0011029, read_de_cfg,        write_ignored },       /* DE_CFG */
 };
+/* clang-format on */
 
 static const struct msr_rule *find_rule(uint32_t msr)
 {
@@ -255,7 +260,8 @@ static const struct msr_rule *find_rule(uint32_t msr)
     return NULL;
 }
 
-/* The guest meets #GP; the first refusals of a VM are worth a line, since they explain a guest that then fails. */
+/* The guest meets #GP; the first refusals of a VM are worth a line, since they explain a guest that then
+ * fails. */
 static __cold void refuse(struct vcpu *vcpu, const char *what)
 {
     uint32_t msr = (uint32_t)vcpu->gpr[GPR_RCX];

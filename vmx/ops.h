@@ -1,6 +1,7 @@
 /*
- * The border between the neutral core and a back end (vmx/amd, vmx/intel). A back end is one `const struct vmx_ops`;
- * what it has to say about an exit is a `struct vmexit`. Nothing above this line knows a VMCB or a VMCS.
+ * The border between the neutral core and a back end (vmx/amd, vmx/intel). A back end is one `const struct
+ * vmx_ops`; what it has to say about an exit is a `struct vmexit`. Nothing above this line knows a VMCB or a
+ * VMCS.
  */
 #pragma once
 
@@ -15,22 +16,23 @@ struct vm;
 
 /* Why the guest stopped running. exit.c has one handler for each, in this order. */
 enum vmexit_reason {
-    EXIT_INTERRUPT,  /* a physical interrupt or NMI waits to be taken */
+    EXIT_INTERRUPT, /* a physical interrupt or NMI waits to be taken */
     EXIT_CPUID,
     EXIT_MSR_READ,
     EXIT_MSR_WRITE,
     EXIT_IO,
-    EXIT_MEMORY,     /* access to a guest physical address that has no RAM */
+    EXIT_MEMORY, /* access to a guest physical address that has no RAM */
     EXIT_HLT,
     EXIT_HYPERCALL,
-    EXIT_WINDOW,     /* the guest can take the interrupt that it could not before */
-    EXIT_EXCEPTION,  /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
-    EXIT_IRET,       /* the guest leaves its NMI handler */
+    EXIT_WINDOW,    /* the guest can take the interrupt that it could not before */
+    EXIT_EXCEPTION, /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
+    EXIT_IRET,      /* the guest leaves its NMI handler */
     EXIT_XSETBV,
     EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD, PAUSE */
     EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
     EXIT_PROTECTED,  /* an instruction that the policy refuses: #GP(0) */
     EXIT_SHUTDOWN,   /* triple fault */
+    EXIT_FPU_FREEZE, /* an x87 exception by the way of IRQ 13 (CR0.NE = 0), which this PC does not have */
     EXIT_INVALID,    /* the CPU refused the guest state */
     EXIT_UNKNOWN,    /* an exit that nobody asked for */
     EXIT_REASONS,
@@ -48,9 +50,9 @@ struct vmexit {
         struct {
             gpa_t at;
             bool write, fetch;
-            bool walk;            /* the access was the CPU's own, to the guest's page tables */
-            bool delivering;      /* while an event was being delivered */
-            uint8_t bytes_count;  /* instruction bytes that the CPU has fetched already; 0: none */
+            bool walk;           /* the access was the CPU's own, to the guest's page tables */
+            bool delivering;     /* while an event was being delivered */
+            uint8_t bytes_count; /* instruction bytes that the CPU has fetched already; 0: none */
             const uint8_t *bytes;
         } memory;
         struct {
@@ -74,22 +76,23 @@ struct vcpu_event {
     uint32_t error;
 };
 
-/* A segment register with its hidden part. Attributes: descriptor bits 40-47 and 52-55 packed to 12 (APM vol. 2, 15.5.1). */
+/* A segment register with its hidden part. Attributes: descriptor bits 40-47 and 52-55 packed to 12 (APM vol.
+ * 2, 15.5.1). */
 struct vcpu_segment {
     uint16_t selector, attributes;
     uint32_t limit;
     uint64_t base;
 };
 
-#define SEG_ATTR_TYPE     0x000fu
-#define SEG_ATTR_CODE     0x0008u /* in a code or data descriptor */
-#define SEG_ATTR_DOWN     0x0004u /* data: expand-down; code: conforming */
-#define SEG_ATTR_RW       0x0002u /* data: writable; code: readable */
-#define SEG_ATTR_S        0x0010u
-#define SEG_ATTR_P        0x0080u
-#define SEG_ATTR_L        0x0200u
-#define SEG_ATTR_DB       0x0400u
-#define SEG_ATTR_G        0x0800u
+#define SEG_ATTR_TYPE 0x000fu
+#define SEG_ATTR_CODE 0x0008u /* in a code or data descriptor */
+#define SEG_ATTR_DOWN 0x0004u /* data: expand-down; code: conforming */
+#define SEG_ATTR_RW   0x0002u /* data: writable; code: readable */
+#define SEG_ATTR_S    0x0010u
+#define SEG_ATTR_P    0x0080u
+#define SEG_ATTR_L    0x0200u
+#define SEG_ATTR_DB   0x0400u
+#define SEG_ATTR_G    0x0800u
 
 /* What is not a general register. For reset, boot state, save and crash reports; not for hot paths. */
 struct vcpu_system {
@@ -102,7 +105,8 @@ struct vcpu_system {
 };
 
 /*
- * One back end. All functions run on the CPU that owns the vCPU; load, unload, enter and take_interrupts only from vcpu.c.
+ * One back end. All functions run on the CPU that owns the vCPU; load, unload, enter and take_interrupts only
+ * from vcpu.c.
  */
 struct vmx_ops {
     const char *name; /* "AMD-V" */
@@ -117,15 +121,18 @@ struct vmx_ops {
     /* The back end's part of a vCPU, in its reset state. -ENOMEM. */
     int (*vcpu_create)(struct vcpu *vcpu);
     void (*vcpu_destroy)(struct vcpu *vcpu);
-    void (*vcpu_reset)(struct vcpu *vcpu); /* the controls as after create; registers follow by set_system() */
+    void (*vcpu_reset)(
+        struct vcpu *vcpu); /* the controls as after create; registers follow by set_system() */
 
-    /* Makes this vCPU's state live on the CPU: from here no interrupt is taken, until unload() restores the hypervisor's. */
+    /* Makes this vCPU's state live on the CPU: from here no interrupt is taken, until unload() restores the
+     * hypervisor's. */
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
     /*
-     * Runs the guest, and hands each exit (vcpu->exit says why it came) to exit_handle(), for as long as vcpu_goes_on() or
-     * vcpu_prepare() says so. The loop is here so that the hypervisor's own registers are saved once for many exits.
+     * Runs the guest, and hands each exit (vcpu->exit says why it came) to exit_handle(), for as long as
+     * vcpu_goes_on() or vcpu_prepare() says so. The loop is here so that the hypervisor's own registers are
+     * saved once for many exits.
      */
     void (*enter)(struct vcpu *vcpu);
 
@@ -133,9 +140,9 @@ struct vmx_ops {
     void (*take_interrupts)(struct vcpu *vcpu);
 
     void (*inject)(struct vcpu *vcpu, const struct vcpu_event *event); /* at the next entry */
-    void (*window)(struct vcpu *vcpu, bool wanted);                    /* EXIT_WINDOW when an interrupt can be taken */
-    void (*iret_exit)(struct vcpu *vcpu, bool wanted);                 /* EXIT_IRET at the next IRET */
-    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8);                   /* the task priority that the guest reads in CR8 */
+    void (*window)(struct vcpu *vcpu, bool wanted);    /* EXIT_WINDOW when an interrupt can be taken */
+    void (*iret_exit)(struct vcpu *vcpu, bool wanted); /* EXIT_IRET at the next IRET */
+    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8);   /* the task priority that the guest reads in CR8 */
 
     void (*get_system)(const struct vcpu *vcpu, struct vcpu_system *out);
     void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);

@@ -142,7 +142,8 @@ static bool run(struct sched_task *task)
         return false;
     if (vcpu->state == VCPU_HALTED && wakes(vcpu))
         vcpu->state = VCPU_RUNNABLE;
-    if (vcpu->state == VCPU_STOPPED || (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
+    if (vcpu->state == VCPU_STOPPED ||
+        (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
         return false;
     load(vcpu);
     if (vcpu_prepare(vcpu))
@@ -166,9 +167,11 @@ static void host_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out)
 
 int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **out)
 {
-    struct cpuid_config config = {
-        .apic_id = index, .vcpus = vm->vcpu_count, .tsc_hz = vm->clock.tsc_hz, .apic_hz = apic_hz, .host = host_cpuid
-    };
+    struct cpuid_config config = { .apic_id = index,
+                                   .vcpus = vm->vcpu_count,
+                                   .tsc_hz = vm->clock.tsc_hz,
+                                   .apic_hz = apic_hz,
+                                   .host = host_cpuid };
     struct vcpu *vcpu = heap_alloc(sizeof(*vcpu));
     int err = -ENOMEM;
 

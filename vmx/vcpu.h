@@ -20,13 +20,14 @@
 #define PEND_LEAVE   BIT(4) /* leave the run loop: the VM is to stop, or somebody else should run */
 
 enum vcpu_state {
-    VCPU_STOPPED,  /* not started, or its VM is stopped */
+    VCPU_STOPPED, /* not started, or its VM is stopped */
     VCPU_WAIT_SIPI,
     VCPU_RUNNABLE,
-    VCPU_HALTED,   /* in HLT */
+    VCPU_HALTED, /* in HLT */
 };
 
-/* Where the bytes of the last instruction that was looked at lie: saves the page walk for the next one (fetch.c). */
+/* Where the bytes of the last instruction that was looked at lie: saves the page walk for the next one
+ * (fetch.c). */
 #define CODE_PAGE_NONE gva(BIT(63)) /* not canonical, and far from all that is */
 
 struct vcpu_code_page {
@@ -41,12 +42,12 @@ struct vcpu {
     uint64_t pending; /* PEND_; atomic */
     void *backend;    /* struct svm_vcpu */
     struct vm *vm;
-    uint64_t shadow;  /* bit 0: the interrupt shadow of STI or MOV SS is in force */
-    bool nmi_masked;  /* from the injection of an NMI to its IRET */
+    uint64_t shadow;   /* bit 0: the interrupt shadow of STI or MOV SS is in force */
+    bool nmi_masked;   /* from the injection of an NMI to its IRET */
     bool nmi_stepping; /* single-stepping over that IRET, since another NMI waits */
-    bool window;      /* EXIT_WINDOW is asked for */
-    uint8_t cr8;      /* task priority as the CPU holds it */
-    uint8_t state;    /* enum vcpu_state */
+    bool window;       /* EXIT_WINDOW is asked for */
+    uint8_t cr8;       /* task priority as the CPU holds it */
+    uint8_t state;     /* enum vcpu_state */
     uint8_t startup_vector;
     uint8_t index;
     struct vmexit exit;
@@ -54,9 +55,9 @@ struct vcpu {
     const struct vcpu_intc *intc;
     void *intc_context;
     struct vcpu_code_page code_page;
-    struct gva_memo fetch_memo;  /* of the last instruction that was fetched */
+    struct gva_memo fetch_memo; /* of the last instruction that was fetched */
     struct decode_cache decoded;
-    bool fault_known;            /* the one memory operand at hand is where exit.memory says */
+    bool fault_known;   /* the one memory operand at hand is where exit.memory says */
     uint64_t kvm_clock; /* MSR_KVM_SYSTEM_TIME_NEW as last written */
     uint64_t tsc_aux;
     uint64_t xcr0;
@@ -80,13 +81,14 @@ struct vcpu {
 #define VECTOR_AC 17
 
 /*
- * A vCPU of `vm` (whose vcpu_count is set), stopped; apic_hz is its local APIC's timer frequency. -ENOMEM. Its intc must be set,
- * and vcpu_power_on() called, before it runs.
+ * A vCPU of `vm` (whose vcpu_count is set), stopped; apic_hz is its local APIC's timer frequency. -ENOMEM.
+ * Its intc must be set, and vcpu_power_on() called, before it runs.
  */
 int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **out) __must_check;
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* All state as after power-on; it is stopped (the first) or waits for a start-up IPI (the others). It must not be queued. */
+/* All state as after power-on; it is stopped (the first) or waits for a start-up IPI (the others). It must
+ * not be queued. */
 void vcpu_power_on(struct vcpu *vcpu);
 
 /* Starts it from the state that is set; -> VCPU_RUNNABLE. */
@@ -101,9 +103,11 @@ void vcpu_stop(struct vcpu *vcpu);
 /* Posts bits and wakes a halted vCPU. */
 void vcpu_post(struct vcpu *vcpu, uint64_t bits);
 
-/* --- For the exit handlers ------------------------------------------------------------------------------------ */
+/* --- For the exit handlers
+ * ------------------------------------------------------------------------------------ */
 
-/* Queues an exception for the next entry; a second one becomes #DF or kills the VM, as the CPU would (APM vol. 2, 8.2.9). */
+/* Queues an exception for the next entry; a second one becomes #DF or kills the VM, as the CPU would (APM
+ * vol. 2, 8.2.9). */
 void vcpu_raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t error);
 void vcpu_raise_pf(struct vcpu *vcpu, uint64_t cr2, uint32_t error);
 
@@ -112,7 +116,8 @@ static inline void vcpu_raise_gp(struct vcpu *vcpu)
     vcpu_raise(vcpu, VECTOR_GP, true, 0);
 }
 
-/* What follows an instruction that was skipped or emulated with TF or RF set: the single-step trap, the end of RF. */
+/* What follows an instruction that was skipped or emulated with TF or RF set: the single-step trap, the end
+ * of RF. */
 void vcpu_completed(struct vcpu *vcpu);
 
 /* The instruction of this exit is done: go on behind it. */
@@ -132,7 +137,8 @@ static inline bool vcpu_goes_on(const struct vcpu *vcpu)
     return !__atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE) && cpu->timers.next == cpu->timer_programmed;
 }
 
-/* Deals with what keeps a vCPU from being entered: events, the hardware timer. False: it is to leave the CPU. */
+/* Deals with what keeps a vCPU from being entered: events, the hardware timer. False: it is to leave the CPU.
+ */
 bool vcpu_prepare(struct vcpu *vcpu);
 
 /* event.c: injects what is due; called with PEND_EVENT or PEND_NMI set, clears what it dealt with. */

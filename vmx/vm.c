@@ -19,7 +19,8 @@ void vm_init(void)
 
     /* AMD and Hygon CPUs have AMD-V; their vendor strings begin "Auth" and "Hygo" (CPUID leaf 0 EBX). */
     if (id.ebx != 0x68747541 && id.ebx != 0x6f677948) {
-        log_error("virtualisation: this CPU is not AMD's, and Intel VT-x is not supported yet; virtual machines cannot be started");
+        log_error("virtualisation: this CPU is not AMD's, and Intel VT-x is not supported yet; virtual "
+                  "machines cannot be started");
         return;
     }
     if (vmx_ops_amd.cpu_enable(this_cpu()) == 0)

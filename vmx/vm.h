@@ -1,4 +1,5 @@
-/* A virtual machine as the engine sees it: memory, buses, a clock and vCPUs. guests/machine.c puts the devices in. */
+/* A virtual machine as the engine sees it: memory, buses, a clock and vCPUs. guests/machine.c puts the
+ * devices in. */
 #pragma once
 
 #include "lib/types.h"
@@ -18,12 +19,13 @@ struct vm_mtrr {
     uint64_t variable[16]; /* base, mask, base, mask, ... */
 };
 
-/* Fields are set by vm_create() and machine.c before the first entry, and then belong to the CPU that runs the vCPUs. */
+/* Fields are set by vm_create() and machine.c before the first entry, and then belong to the CPU that runs
+ * the vCPUs. */
 struct vm {
     char name[VM_NAME_MAX];
-    unsigned index;          /* owner tag of its frames: FRAME_VM + index */
+    unsigned index; /* owner tag of its frames: FRAME_VM + index */
     struct gmem mem;
-    struct ptab nested;      /* guest physical to host physical */
+    struct ptab nested; /* guest physical to host physical */
     struct ptab_memory nested_memory;
     struct vclock clock;
     struct iobus ports, mmio;
@@ -40,12 +42,13 @@ struct vm {
 };
 
 /*
- * Finds this machine's back end and turns it on for the boot CPU. When there is none the log says why and what to do, vmx_ops is NULL
- * and no VM can be created; everything else works.
+ * Finds this machine's back end and turns it on for the boot CPU. When there is none the log says why and
+ * what to do, vmx_ops is NULL and no VM can be created; everything else works.
  */
 void vm_init(void);
 
-/* Allocates RAM (`size`: multiple of 2 MiB) and nested tables. -ENOMEM with nothing kept; -ENODEV without a back end. */
+/* Allocates RAM (`size`: multiple of 2 MiB) and nested tables. -ENOMEM with nothing kept; -ENODEV without a
+ * back end. */
 int vm_create_memory(struct vm *vm, uint64_t size) __must_check;
 
 /* Gives back everything; no vCPU may be left. */

@@ -7,18 +7,18 @@
 #define CMOS_INDEX 0x70
 #define CMOS_DATA  0x71
 
-#define RTC_SECONDS 0x00
-#define RTC_MINUTES 0x02
-#define RTC_HOURS   0x04
-#define RTC_DAY     0x07
-#define RTC_MONTH   0x08
-#define RTC_YEAR    0x09
-#define RTC_A       0x0a
-#define RTC_A_UIP   0x80
-#define RTC_B       0x0b
-#define RTC_B_24H   0x02
+#define RTC_SECONDS  0x00
+#define RTC_MINUTES  0x02
+#define RTC_HOURS    0x04
+#define RTC_DAY      0x07
+#define RTC_MONTH    0x08
+#define RTC_YEAR     0x09
+#define RTC_A        0x0a
+#define RTC_A_UIP    0x80
+#define RTC_B        0x0b
+#define RTC_B_24H    0x02
 #define RTC_B_BINARY 0x04
-#define RTC_PM      0x80
+#define RTC_PM       0x80
 
 #define POLL_LIMIT 100000
 
@@ -80,12 +80,14 @@ void cmos_init(void)
     to_binary(&date, cmos_read(RTC_B));
     start_tsc = tsc_now();
     start_seconds = 0;
-    if (date.month < 1 || date.month > 12 || date.day < 1 || date.day > 31 || date.hour > 23 || date.minute > 59) {
+    if (date.month < 1 || date.month > 12 || date.day < 1 || date.day > 31 || date.hour > 23 ||
+        date.minute > 59) {
         log_warn("clock: the real-time clock holds no date; VMs start in 1970");
         return;
     }
     start_seconds = calendar_to_seconds(&date) - CALENDAR_UNIX_EPOCH;
-    log_info("clock: %u-%02u-%02u %02u:%02u:%02u UTC", date.year, date.month, date.day, date.hour, date.minute, date.second);
+    log_info("clock: %u-%02u-%02u %02u:%02u:%02u UTC", date.year, date.month, date.day, date.hour,
+             date.minute, date.second);
 }
 
 uint64_t cmos_utc_seconds(void)

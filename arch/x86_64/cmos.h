@@ -3,7 +3,8 @@
 
 #include "lib/types.h"
 
-/* Reads the clock and ties it to the TSC. Once, after tsc_init(). A clock that stands still or makes no sense counts as 1970. */
+/* Reads the clock and ties it to the TSC. Once, after tsc_init(). A clock that stands still or makes no sense
+ * counts as 1970. */
 void cmos_init(void);
 
 /* UTC in seconds since 1970, from the clock at start and the TSC since then. */

@@ -49,8 +49,8 @@
  * MSRs that the hypervisor itself uses, beside those of hw/apic.h.
  * Source: AMD APM vol. 2, appendix A; Intel SDM vol. 4.
  */
-#define MSR_PAT  0x00000277u
-#define MSR_EFER 0xc0000080u
+#define MSR_PAT     0x00000277u
+#define MSR_EFER    0xc0000080u
 #define MSR_TSC_AUX 0xc0000103u
 
 static __always_inline uint64_t rdmsr(uint32_t msr)

@@ -13,14 +13,15 @@
  */
 #define XCR0_SAVED (UINT64_C(7) | BIT(9))
 
-/* CPUID 8000_0008h EBX: restoring sets FIP, FDP and FOP also when no x87 exception is pending. APM vol. 3, E.4.7. */
+/* CPUID 8000_0008h EBX: restoring sets FIP, FDP and FOP also when no x87 exception is pending. APM vol. 3,
+ * E.4.7. */
 #define RSTR_FP_ERR_PTRS BIT(2)
 
 static bool has_xsave;
-static bool pointers_stay;  /* FIP, FDP and FOP can outlive a restore */
-static uint64_t saved;      /* XCR0 while saving and restoring */
+static bool pointers_stay; /* FIP, FDP and FOP can outlive a restore */
+static uint64_t saved;     /* XCR0 while saving and restoring */
 static size_t area_size;
-static void *live;          /* whose registers this CPU holds */
+static void *live; /* whose registers this CPU holds */
 
 void xstate_init(void)
 {

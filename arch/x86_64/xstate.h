@@ -1,6 +1,6 @@
 /*
- * The guests' FPU, SSE and AVX registers. The hypervisor uses none of them, so they stay in the CPU until another vCPU's are
- * wanted there. Source: AMD APM vol. 2, 11.5; Intel SDM vol. 1, 13.
+ * The guests' FPU, SSE and AVX registers. The hypervisor uses none of them, so they stay in the CPU until
+ * another vCPU's are wanted there. Source: AMD APM vol. 2, 11.5; Intel SDM vol. 1, 13.
  */
 #pragma once
 
@@ -11,7 +11,7 @@ void xstate_init(void);
 
 void *xstate_alloc(void) __must_check; /* NULL when memory is short */
 void xstate_free(void *area);          /* the area may be live on this CPU: it is forgotten */
-void xstate_reset(void *area);         /* the state after power-on, in memory; live registers of it are dropped */
+void xstate_reset(void *area); /* the state after power-on, in memory; live registers of it are dropped */
 
 /* Makes `area` live on this CPU, saving what was, and sets XCR0. Nothing to do if it is live already. */
 void xstate_switch(void *area, uint64_t xcr0);

@@ -247,7 +247,8 @@ static void test_nmi_held_back(void)
     trap_set(VECTOR_NMI, on_nmi_step);
     apic_send(apic_id(), ICR_NMI | ICR_ASSERT);
     check("both NMIs come", wait_count(&trap_count[VECTOR_NMI], 2, 100));
-    check_equal("a single step set by the first one's IRET is made after the second", trap_count[VECTOR_DB], 1);
+    check_equal("a single step set by the first one's IRET is made after the second", trap_count[VECTOR_DB],
+                1);
     trap_set(VECTOR_NMI, NULL);
     trap_set(VECTOR_DB, NULL);
 }

@@ -1,27 +1,31 @@
-/* One run of a guest on AMD-V, and what ended it, in neutral terms. AMD APM vol. 2, 15.6 to 15.9 and appendix C. */
+/* One run of a guest on AMD-V, and what ended it, in neutral terms. AMD APM vol. 2, 15.6 to 15.9 and appendix
+ * C. */
 #include "vmx/amd/svm.h"
 #include "vmx/fetch.h"
 #include "kernel/panic.h"
 
 /* The first bytes of instructions whose exits do not tell their length where there is no nRIP save. */
-#define OPCODE_CPUID   0xa20f
-#define OPCODE_RDMSR   0x320f
-#define OPCODE_WRMSR   0x300f
-#define OPCODE_HLT     0xf4
-#define OPCODE_0F01    0x010f
-#define OPCODE_INVD    0x080f
-#define OPCODE_WBINVD  0x090f
+#define OPCODE_CPUID  0xa20f
+#define OPCODE_RDMSR  0x320f
+#define OPCODE_WRMSR  0x300f
+#define OPCODE_HLT    0xf4
+#define OPCODE_0F01   0x010f
+#define OPCODE_INVD   0x080f
+#define OPCODE_WBINVD 0x090f
 
-/* Length of the instruction at RIP, which without prefixes has `opcode` in its first `opcode_size` bytes and is `length` long. */
-static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint16_t opcode, unsigned opcode_size,
-                                uint8_t length)
+/* Length of the instruction at RIP, which without prefixes has `opcode` in its first `opcode_size` bytes and
+ * is `length` long. */
+static inline uint8_t length_of(struct vcpu *vcpu, const struct vmcb *vmcb, uint16_t opcode,
+                                unsigned opcode_size, uint8_t length)
 {
     gva_t linear;
 
     if (svm_machine.features & SVM_FEATURE_NRIPS)
         return (uint8_t)(vmcb->nrip - vmcb->rip);
-    /* CS.L means nothing outside of long mode; a guest that sets it there has its instruction looked for at the wrong place. */
-    linear = gva(likely(vmcb->cs.attributes & SEG_ATTR_L) ? vmcb->rip : (uint32_t)(vmcb->cs.base + vmcb->rip));
+    /* CS.L means nothing outside of long mode; a guest that sets it there has its instruction looked for at
+     * the wrong place. */
+    linear = gva(likely(vmcb->cs.attributes & SEG_ATTR_L) ? vmcb->rip
+                                                          : (uint32_t)(vmcb->cs.base + vmcb->rip));
     return fetch_length(vcpu, linear, opcode, opcode_size, length);
 }
 
@@ -86,7 +90,8 @@ static void decode_exception(struct vcpu *vcpu, const struct vmcb *vmcb)
     vcpu->exit.exception.vector = (uint8_t)(vmcb->exitcode - 0x40);
     vcpu->exit.exception.error = (uint32_t)vmcb->exitinfo1;
     if (vmcb->exitcode == VMEXIT_EXCEPTION_MC)
-        panic("machine check while vm %s ran: the hardware reported an error that it could not correct", vcpu->vm->name);
+        panic("machine check while vm %s ran: the hardware reported an error that it could not correct",
+              vcpu->vm->name);
 }
 
 static __attribute__((noinline)) void decode_msr_read(struct vcpu *vcpu, const struct vmcb *vmcb)
@@ -130,8 +135,10 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
         exit->reason = EXIT_PROTECTED;
         break;
     case VMEXIT_SHUTDOWN:
-    case VMEXIT_FERR:
         exit->reason = EXIT_SHUTDOWN;
+        break;
+    case VMEXIT_FERR:
+        exit->reason = EXIT_FPU_FREEZE;
         break;
     case VMEXIT_INVLPGA:
     case VMEXIT_VMRUN:
@@ -166,7 +173,8 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
     case VMEXIT_VINTR:
         keep_interrupted_event(vcpu, vmcb);
         exit->reason = EXIT_WINDOW;
-        if (!(vmcb->vintr & VINTR_IGN_TPR) && (vmcb->vintr & VINTR_PRIO_MASK) >> VINTR_PRIO_SHIFT == (vmcb->vintr & VINTR_TPR_MASK))
+        if (!(vmcb->vintr & VINTR_IGN_TPR) &&
+            (vmcb->vintr & VINTR_PRIO_MASK) >> VINTR_PRIO_SHIFT == (vmcb->vintr & VINTR_TPR_MASK))
             svm_machine.vintr_inclusive = true;
         break;
     case VMEXIT_CPUID:

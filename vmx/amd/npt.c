@@ -30,7 +30,8 @@ static uint64_t *table_pointer(void *context, hpa_t table)
     return phys_to_virt(table);
 }
 
-/* Maps one chunk of RAM; the walker joins what it can into larger pages only within one call, so give it whole runs. */
+/* Maps one chunk of RAM; the walker joins what it can into larger pages only within one call, so give it
+ * whole runs. */
 static int map_run(struct vm *vm, const struct gmem_slot *slot, uint64_t first, uint64_t count)
 {
     gpa_t at = gpa(slot->base.raw + first * GMEM_CHUNK);

@@ -9,12 +9,12 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 
-#define MSR_VM_CR          0xc0010114u
-#define MSR_VM_HSAVE_PA    0xc0010117u
-#define VM_CR_SVMDIS       BIT(4)
-#define PAT_RESET          UINT64_C(0x0007040600070406)
-#define DR6_RESET          UINT64_C(0xffff0ff0)
-#define DR7_RESET          UINT64_C(0x400)
+#define MSR_VM_CR       0xc0010114u
+#define MSR_VM_HSAVE_PA 0xc0010117u
+#define VM_CR_SVMDIS    BIT(4)
+#define PAT_RESET       UINT64_C(0x0007040600070406)
+#define DR6_RESET       UINT64_C(0xffff0ff0)
+#define DR7_RESET       UINT64_C(0x400)
 
 #define IOPM_ORDER  2 /* 12 KiB, rounded up to a block of 16 */
 #define MSRPM_ORDER 1 /* 8 KiB */
@@ -23,9 +23,9 @@ struct svm_machine svm_machine;
 
 /* MSRs that VMRUN, VMLOAD and VMSAVE switch: the guest reads and writes them without an exit. */
 static const uint32_t msr_switched[] = {
-    0x174, 0x175, 0x176,                               /* SYSENTER_CS, _ESP, _EIP */
-    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,    /* STAR, LSTAR, CSTAR, SFMASK */
-    0xc0000100, 0xc0000101, 0xc0000102,                /* FS.Base, GS.Base, KernelGSBase */
+    0x174,      0x175,      0x176,                  /* SYSENTER_CS, _ESP, _EIP */
+    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR, LSTAR, CSTAR, SFMASK */
+    0xc0000100, 0xc0000101, 0xc0000102,             /* FS.Base, GS.Base, KernelGSBase */
 };
 
 /* Two bits an MSR, in three ranges of 8192 MSRs (15.11). */
@@ -63,7 +63,8 @@ static int detect(void)
 
     r = cpuid(0x80000001);
     if (!(r.ecx & BIT(2))) {
-        log_error("AMD-V: this CPU does not have it (CPUID 8000_0001h ECX.SVM is 0); virtual machines cannot be started");
+        log_error("AMD-V: this CPU does not have it (CPUID 8000_0001h ECX.SVM is 0); virtual machines cannot "
+                  "be started");
         return -ENODEV;
     }
     r = cpuid(0x8000000a);
@@ -97,8 +98,8 @@ static int svm_cpu_enable(struct cpu *cpu)
         err = create_maps();
         if (err)
             return err;
-        log_info("AMD-V: nested paging, %u ASIDs, nRIP save: %s, decode assists: %s, flush by ASID: %s", svm_machine.asids,
-                 svm_machine.features & SVM_FEATURE_NRIPS ? "yes" : "no",
+        log_info("AMD-V: nested paging, %u ASIDs, nRIP save: %s, decode assists: %s, flush by ASID: %s",
+                 svm_machine.asids, svm_machine.features & SVM_FEATURE_NRIPS ? "yes" : "no",
                  svm_machine.features & SVM_FEATURE_DECODE ? "yes" : "no",
                  svm_machine.features & SVM_FEATURE_FLUSH_BY_ASID ? "yes" : "no");
     }
@@ -174,18 +175,18 @@ static void svm_get_system(const struct vcpu *vcpu, struct vcpu_system *out)
     out->dr7 = vmcb->dr7;
 }
 
-/* What does not change over the vCPU's life: which events exit. Everything that the guest must not do by itself is here. */
+/* What does not change over the vCPU's life: which events exit. Everything that the guest must not do by
+ * itself is here. */
 static void set_controls(struct vcpu *vcpu, struct vmcb *vmcb)
 {
     vmcb->intercept_exceptions = (uint32_t)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(18));
-    vmcb->intercept_3 =
-        (uint32_t)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT | INTERCEPT_RDPMC | INTERCEPT_CPUID |
-                   INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA | INTERCEPT_IOIO_PROT | INTERCEPT_MSR_PROT |
-                   INTERCEPT_FERR | INTERCEPT_SHUTDOWN);
-    vmcb->intercept_4 =
-        (uint32_t)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE | INTERCEPT_STGI |
-                   INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD | INTERCEPT_MONITOR | INTERCEPT_MWAIT |
-                   INTERCEPT_XSETBV | INTERCEPT_RDPRU);
+    vmcb->intercept_3 = (uint32_t)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT |
+                                   INTERCEPT_RDPMC | INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_HLT |
+                                   INTERCEPT_INVLPGA | INTERCEPT_IOIO_PROT | INTERCEPT_MSR_PROT |
+                                   INTERCEPT_FERR | INTERCEPT_SHUTDOWN);
+    vmcb->intercept_4 = (uint32_t)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |
+                                   INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
+                                   INTERCEPT_MONITOR | INTERCEPT_MWAIT | INTERCEPT_XSETBV | INTERCEPT_RDPRU);
     vmcb->iopm_base = svm_machine.iopm.raw;
     vmcb->msrpm_base = svm_machine.msrpm.raw;
     vmcb->tsc_offset = 0 - vcpu->vm->clock.origin;
@@ -232,9 +233,9 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /*
- * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The flush is owed by the
- * CPU, not by this vCPU, which may be unloaded or reset before it is ever entered. It stays asked for until the vCPU is unloaded:
- * needless flushes, once in a generation.
+ * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The
+ * flush is owed by the CPU, not by this vCPU, which may be unloaded or reset before it is ever entered. It
+ * stays asked for until the vCPU is unloaded: needless flushes, once in a generation.
  */
 static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
 {
@@ -290,7 +291,8 @@ static void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
     vmcb->eventinj = inject; /* the CPU clears V when it has delivered it */
 }
 
-/* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4). */
+/* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4).
+ */
 static void svm_request_window(struct vcpu *vcpu, bool wanted)
 {
     struct vmcb *vmcb = vmcb_of(vcpu);
@@ -313,7 +315,8 @@ static void svm_iret_exit(struct vcpu *vcpu, bool wanted)
 {
     struct vmcb *vmcb = vmcb_of(vcpu);
 
-    vmcb->intercept_3 = (uint32_t)(wanted ? vmcb->intercept_3 | INTERCEPT_IRET : vmcb->intercept_3 & ~INTERCEPT_IRET);
+    vmcb->intercept_3 = (uint32_t)(wanted ? vmcb->intercept_3 | INTERCEPT_IRET
+                                          : vmcb->intercept_3 & ~INTERCEPT_IRET);
     vmcb->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
 }
 

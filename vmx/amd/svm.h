@@ -31,7 +31,8 @@ struct svm_cpu {
 struct svm_machine {
     uint32_t features; /* SVM_FEATURE_ */
     uint32_t asids;
-    bool vintr_inclusive; /* V_IRQ also comes where its priority equals V_TPR, unlike 15.21.4 asks: QEMU's emulated CPU */
+    bool vintr_inclusive; /* V_IRQ also comes where its priority equals V_TPR, unlike 15.21.4 asks: QEMU's
+                             emulated CPU */
     hpa_t iopm, msrpm; /* shared by all VMs: everything exits, but for the MSRs that VMRUN or VMLOAD switch */
 };
 
@@ -43,8 +44,8 @@ static inline struct vmcb *vmcb_of(const struct vcpu *vcpu)
 }
 
 /*
- * run.asm: runs the guest with its general registers, and svm_exit() after each exit, for as long as that returns true. GIF is clear
- * and RFLAGS.IF set, before and after.
+ * run.asm: runs the guest with its general registers, and svm_exit() after each exit, for as long as that
+ * returns true. GIF is clear and RFLAGS.IF set, before and after.
  */
 void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa);
 
