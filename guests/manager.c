@@ -17,9 +17,10 @@ static struct {
     uint64_t handoff_tsc;
     bool first_entry_logged;
     void (*end)(bool reboot);
+    void (*stopped)(struct managed *vm);
 } manager;
 
-static void check_all_stopped(void);
+static void ended(struct managed *vm);
 
 /* --- Boot modules
  * --------------------------------------------------------------------------------------------- */
@@ -116,7 +117,7 @@ static void power_on(struct managed *vm)
     }
     machine_destroy(vm->machine); /* its memory is of more use to others */
     vm->machine = NULL;
-    check_all_stopped();
+    ended(vm);
 }
 
 /* What a run's end looks like in the log. */
@@ -161,7 +162,7 @@ static bool work_step(struct sched_work *work)
         return true;
     }
     log_stop(vm);
-    check_all_stopped();
+    ended(vm);
     return false;
 }
 
@@ -223,7 +224,7 @@ int manager_destroy(struct managed *vm)
     machine_halt(vm->machine);
     set_stopped(vm, "destroyed");
     log_info("vm %s: destroyed", vm->config->name);
-    check_all_stopped();
+    ended(vm);
     return 0;
 }
 
@@ -266,6 +267,14 @@ static void check_all_stopped(void)
              manager.config->when_all_stopped == ALL_STOPPED_REBOOT ? "rebooting" : "powering off");
     if (manager.end)
         manager.end(manager.config->when_all_stopped == ALL_STOPPED_REBOOT);
+}
+
+/* It runs no more: its reason is in the log. */
+static void ended(struct managed *vm)
+{
+    check_all_stopped();
+    if (manager.stopped)
+        manager.stopped(vm);
 }
 
 static void log_config_errors(const struct config *config)
@@ -351,14 +360,23 @@ const char *manager_console(void)
 
 struct managed *manager_attached(void)
 {
+    struct managed *vm = NULL;
+
     if (!manager.config)
         return NULL;
     if (manager.config->attach[0])
-        return manager_find(manager.config->attach);
-    return manager.config->vm_count == 1 ? &manager.vm[0] : NULL;
+        vm = manager_find(manager.config->attach);
+    else if (manager.config->vm_count == 1)
+        vm = &manager.vm[0];
+    return vm && vm->machine ? vm : NULL;
 }
 
 void manager_on_end(void (*end)(bool reboot))
 {
     manager.end = end;
+}
+
+void manager_on_stop(void (*stopped)(struct managed *vm))
+{
+    manager.stopped = stopped;
 }

@@ -51,7 +51,7 @@ int manager_reset(struct managed *vm);
 
 const char *manager_state_name(const struct managed *vm);
 
-/* The VM whose console the wire shows at start; NULL: the shell. */
+/* The VM whose console the wire shows at start; NULL: the shell, also when that VM was not started. */
 struct managed *manager_attached(void);
 
 /* The config's `console`, empty if it names none. Valid after manager_init(). */
@@ -59,3 +59,6 @@ const char *manager_console(void);
 
 /* Called when no VM is left running and the config asks for poweroff or reboot: last chance to flush. */
 void manager_on_end(void (*end)(bool reboot));
+
+/* Called when a VM runs no more, behind the log's line about it, from a work item or a command. */
+void manager_on_stop(void (*stopped)(struct managed *vm));

@@ -178,6 +178,15 @@ static void after_log(void)
         shell_show_line();
 }
 
+/* Nobody wants to look at a console behind which nothing runs. */
+static void vm_stopped(struct managed *vm)
+{
+    if (wire.attached != vm)
+        return;
+    drain();
+    wire_attach(NULL);
+}
+
 void wire_init(void)
 {
     const struct uart_log_frame frame = { .before = before_log, .after = after_log };
@@ -185,4 +194,5 @@ void wire_init(void)
     uart_log_frame(&frame);
     timer_init(&wire.retry, &this_cpu()->timers, retry);
     uart_start(received, NULL);
+    manager_on_stop(vm_stopped);
 }

@@ -237,8 +237,11 @@ static int memory_write(void *context, gva_t at, unsigned size, uint64_t value, 
 
 /* Not C's atomics, since the guest's address need not be aligned; LOCK works on any (APM vol. 2, 7.3.2). */
 #define EXCHANGE(suffix)                                                                                     \
-    __asm__ volatile("lock cmpxchg" suffix : "+a"(old), "+m"(*(char(*)[8])ram) : "r"(value) : "memory", "c"  \
-                                                                                                        "c")
+    __asm__ volatile("lock cmpxchg" suffix                                                                   \
+                     : "+a"(old), "+m"(*(char(*)[8])ram)                                                     \
+                     : "r"(value)                                                                            \
+                     : "memory", "c"                                                                         \
+                                 "c")
 
 static int ram_exchange(uint8_t *ram, unsigned size, uint64_t *expected, uint64_t value)
 {

@@ -109,3 +109,12 @@ def test_console_and_back(shell):
 def test_poweroff(shell):
     shell.send("poweroff\r")
     assert shell.ends() == 0
+
+
+def test_a_dead_console_leads_to_the_shell(boot, guest):
+    """Who looks at a VM that stops finds the shell, not a console that answers nothing."""
+    machine = boot('[vm.one]\nmemory = "16M"\nkernel = "halt.elf"\n', {"halt.elf": guest("halt")})
+    machine.expect(r"console of one")
+    machine.expect(r"vm one: stopped: halted for good")
+    machine.expect(PROMPT)
+    assert re.search(r"one +stopped", machine.ask(PROMPT, "list"))
