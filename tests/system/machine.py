@@ -93,14 +93,17 @@ def without_config(iso, folder):
 class Machine:
     """One run of QEMU. Every wait has an end; the whole serial line is kept in build/test/NAME.log."""
 
-    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU,
+    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU, counted=False,
                  serial=("-serial", "stdio"), extra=()):
+        """counted: its time is the number of instructions executed (one a nanosecond), so that no load of the test machine shows."""
         self.name = name
         self.log_path = os.path.join(OUT, name + ".log")
         self.monitor_path = os.path.join("/tmp", f"plinth-{os.getpid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
-        command = ["-machine", machine, "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp), "-m", memory, "-nic", "none",
+        command = ["-machine", machine, "-accel", "tcg,thread=single" if counted else "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp), "-m", memory, "-nic", "none",
                    "-display", "none", "-monitor", f"unix:{self.monitor_path},server=on,wait=off", "-no-reboot", "-cdrom", iso,
                    *serial, *extra]
+        if counted:
+            command += ["-icount", "shift=0,sleep=off"]
         if uefi:
             variables = os.path.join(OUT, name + ".vars")
             shutil.copyfile(FIRMWARE_VARS, variables)
