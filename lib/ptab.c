@@ -117,14 +117,17 @@ static int entry_split(struct ptab *tab, uint64_t *entry, unsigned level)
     return 0;
 }
 
-/* Nothing to do: a hole that stays one, or a page that is already as wanted. */
+/* Nothing to do: a hole that stays one, or a page that is already as wanted, as far as the format can
+ * express what is wanted. */
 static bool is_done(const struct ptab *tab, const struct change *change, uint64_t entry, unsigned level,
                     uint64_t address)
 {
-    if (!tab->format->is_present(entry))
+    const struct ptab_format *format = tab->format;
+
+    if (!format->is_present(entry))
         return change->kind != CHANGE_MAP;
     if (change->kind == CHANGE_UNMAP || is_table(tab, entry, level) ||
-        tab->format->flags(entry, level) != change->flags)
+        format->flags(entry, level) != format->flags(format->leaf(level, change->flags), level))
         return false;
     return change->kind == CHANGE_PROTECT ||
            leaf_target(tab, entry, level) == align_down(address, level_span(level)) + change->offset;

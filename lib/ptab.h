@@ -32,7 +32,8 @@ struct ptab_format {
     uint64_t (*table)(void);
     bool (*is_present)(uint64_t entry);
     bool (*is_leaf)(uint64_t entry, unsigned level);
-    uint32_t (*flags)(uint64_t entry, unsigned level); /* the inverse of leaf() */
+    /* The flags of a leaf: those of leaf()'s that this kind of table can express. */
+    uint32_t (*flags)(uint64_t entry, unsigned level);
 };
 
 /*
@@ -41,6 +42,13 @@ struct ptab_format {
  * large_level to 1. ptab_x86.c
  */
 extern const struct ptab_format ptab_x86;
+
+/*
+ * Intel's extended page tables with a 4-level walk. A leaf can always be read, accessed and dirty are preset,
+ * PTAB_USER and PTAB_GLOBAL have no meaning and are dropped; the guest's PAT is not ignored. The CPU may lack
+ * large pages (IA32_VMX_EPT_VPID_CAP): then copy it and lower large_level. ptab_ept.c
+ */
+extern const struct ptab_format ptab_ept;
 
 /* The IA32_PAT that ptab_x86 counts on: WB, WT, UC-, UC, WC, then WB three times (AMD APM vol. 2, 7.8.1). */
 #define PTAB_X86_PAT UINT64_C(0x0606060100070406)
