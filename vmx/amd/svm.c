@@ -8,6 +8,7 @@
 #include "kernel/log.h"
 #include "lib/errno.h"
 #include "lib/string.h"
+#include "vmx/nested.h"
 
 #define MSR_VM_CR       0xc0010114u
 #define MSR_VM_HSAVE_PA 0xc0010117u
@@ -119,6 +120,12 @@ static int svm_cpu_enable(struct cpu *cpu)
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
     wrmsr(MSR_VM_HSAVE_PA, hsave.raw);
     return 0;
+}
+
+/* Nested tables are long-mode tables, walked as user accesses (15.25.5). */
+static int svm_memory_create(struct vm *vm)
+{
+    return nested_create(vm, &ptab_x86, PTAB_READ | PTAB_WRITE | PTAB_EXEC | PTAB_USER | PTAB_WB);
 }
 
 static void set_segment(struct vmcb_segment *to, const struct vcpu_segment *from)
@@ -430,8 +437,8 @@ static int svm_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 const struct vmx_ops vmx_ops_amd = {
     .name = "AMD-V",
     .cpu_enable = svm_cpu_enable,
-    .memory_create = npt_create,
-    .memory_destroy = npt_destroy,
+    .memory_create = svm_memory_create,
+    .memory_destroy = nested_destroy,
     .vcpu_create = svm_vcpu_create,
     .vcpu_destroy = svm_vcpu_destroy,
     .vcpu_reset = svm_vcpu_reset,

@@ -59,7 +59,3 @@ void svm_window(hpa_t host_vmcb, hpa_t guest_vmcb);
 
 /* exit.c: struct vmx_ops.enter */
 void svm_enter(struct vcpu *vcpu);
-
-/* npt.c */
-int npt_create(struct vm *vm) __must_check;
-void npt_destroy(struct vm *vm);

@@ -1,11 +1,9 @@
-/* Nested page tables: long-mode tables walked as user accesses (AMD APM vol. 2, 15.25.5). */
-#include "vmx/amd/svm.h"
+/* A VM's nested page table, whatever its format. */
+#include "vmx/nested.h"
 #include "arch/x86_64/paging.h"
 #include "kernel/frames.h"
 #include "lib/errno.h"
 #include "lib/string.h"
-
-#define NPT_RAM (PTAB_READ | PTAB_WRITE | PTAB_EXEC | PTAB_USER | PTAB_WB)
 
 static hpa_t table_alloc(void *context)
 {
@@ -30,16 +28,17 @@ static uint64_t *table_pointer(void *context, hpa_t table)
     return phys_to_virt(table);
 }
 
-/* Maps one chunk of RAM; the walker joins what it can into larger pages only within one call, so give it
- * whole runs. */
-static int map_run(struct vm *vm, const struct gmem_slot *slot, uint64_t first, uint64_t count)
+/* Maps chunks of RAM that are neighbours in the host; the walker joins what it can into larger pages only
+ * within one call, so give it whole runs. */
+static int map_run(struct vm *vm, const struct gmem_slot *slot, uint64_t first, uint64_t count,
+                   uint32_t flags)
 {
     gpa_t at = gpa(slot->base.raw + first * GMEM_CHUNK);
 
-    return ptab_map(&vm->nested, at.raw, virt_to_phys(slot->chunk[first]), count * GMEM_CHUNK, NPT_RAM);
+    return ptab_map(&vm->nested, at.raw, virt_to_phys(slot->chunk[first]), count * GMEM_CHUNK, flags);
 }
 
-static int map_slot(struct vm *vm, const struct gmem_slot *slot)
+static int map_slot(struct vm *vm, const struct gmem_slot *slot, uint32_t flags)
 {
     uint64_t chunks = slot->size / GMEM_CHUNK, first = 0;
 
@@ -48,7 +47,7 @@ static int map_slot(struct vm *vm, const struct gmem_slot *slot)
 
         if (i < chunks && slot->chunk[i] == slot->chunk[i - 1] + GMEM_CHUNK)
             continue;
-        err = map_run(vm, slot, first, i - first);
+        err = map_run(vm, slot, first, i - first, flags);
         if (err)
             return err;
         first = i;
@@ -56,16 +55,16 @@ static int map_slot(struct vm *vm, const struct gmem_slot *slot)
     return 0;
 }
 
-int npt_create(struct vm *vm)
+int nested_create(struct vm *vm, const struct ptab_format *format, uint32_t ram_flags)
 {
     int err;
 
     vm->nested_memory = (struct ptab_memory){ table_alloc, table_free, table_pointer, NULL, vm };
-    err = ptab_init(&vm->nested, &ptab_x86, &vm->nested_memory);
+    err = ptab_init(&vm->nested, format, &vm->nested_memory);
     if (err)
         return err;
     for (unsigned i = 0; i < vm->mem.count && !err; i++)
-        err = map_slot(vm, &vm->mem.slot[i]);
+        err = map_slot(vm, &vm->mem.slot[i], ram_flags);
     if (!err)
         err = ptab_unmap(&vm->nested, vm->mem.hole_base.raw, vm->mem.hole_size);
     if (err)
@@ -73,7 +72,12 @@ int npt_create(struct vm *vm)
     return err;
 }
 
-void npt_destroy(struct vm *vm)
+void nested_destroy(struct vm *vm)
 {
     ptab_destroy(&vm->nested);
+}
+
+int nested_map_page(struct vm *vm, gpa_t at, hpa_t page)
+{
+    return ptab_map(&vm->nested, at.raw, page, PAGE_SIZE, PTAB_READ | PTAB_WRITE | PTAB_USER | PTAB_WB);
 }
