@@ -34,9 +34,9 @@ endif
 KFLAGS += $(if $(findstring clang,$(CC)),-mstack-alignment=8,-mpreferred-stack-boundary=3)
 
 # --- the hypervisor -------------------------------------------------------------------------------------------
-KERNEL_C   := $(filter-out arch/x86_64/offsets.c,$(wildcard boot/*.c arch/x86_64/*.c kernel/*.c lib/*.c vmx/*.c vmx/amd/*.c \
+KERNEL_C   := $(filter-out arch/x86_64/offsets.c,$(wildcard boot/*.c arch/x86_64/*.c kernel/*.c lib/*.c vmx/*.c vmx/amd/*.c vmx/intel/*.c \
               io/*.c drivers/*.c devices/*.c guests/*.c shell/*.c))
-KERNEL_ASM := $(wildcard boot/*.asm arch/x86_64/*.asm vmx/amd/*.asm)
+KERNEL_ASM := $(wildcard boot/*.asm arch/x86_64/*.asm vmx/amd/*.asm vmx/intel/*.asm)
 KERNEL_O   := $(KERNEL_C:%.c=$(B)/%.o) $(KERNEL_ASM:%.asm=$(B)/%.asm.o)
 LDFLAGS    := -m elf_x86_64 -nostdlib -z max-page-size=4096 --gc-sections -z noexecstack -T linker.ld --fatal-warnings --orphan-handling=error
 
@@ -57,7 +57,7 @@ $(B)/%.asm.o: %.asm $(B)/offsets.inc
 	@$(NASM) -f elf64 -g -F dwarf $(if $(filter 1,$(DEBUG)),-DPLINTH_DEBUG) -I. -I$(B)/ -MD $(@:.o=.d) $< -o $@
 
 # Structure offsets for nasm: offsets.c emits lines "->NAME value" into its assembly.
-$(B)/offsets.inc: arch/x86_64/offsets.c $(wildcard arch/x86_64/*.h vmx/*.h vmx/amd/*.h kernel/*.h)
+$(B)/offsets.inc: arch/x86_64/offsets.c $(wildcard arch/x86_64/*.h vmx/*.h vmx/amd/*.h vmx/intel/*.h kernel/*.h)
 	@mkdir -p $(@D)
 	@$(CC) $(KFLAGS) -S $< -o $(B)/offsets.s
 	@sed -n 's/.*->\([A-Za-z0-9_]*\) \$$*\(-*[0-9]*\).*/%define \1 \2/p' $(B)/offsets.s > $@
@@ -96,7 +96,7 @@ run: iso
 # --- host library: what compiles on the host, under sanitizers ------------------------------------------------
 HOST_C := $(wildcard lib/*.c devices/*.c) boot/bootinfo.c arch/x86_64/acpi.c kernel/frames.c kernel/heap.c kernel/timer.c \
           kernel/config.c io/console.c $(wildcard vmx/decode*.c) vmx/emulate.c $(wildcard vmx/emulate_*.c) vmx/gva.c vmx/gmem.c vmx/iobus.c \
-          vmx/vclock.c vmx/cpuid.c vmx/nested.c guests/boot.c guests/linux.c guests/multiboot.c guests/acpitab.c
+          vmx/vclock.c vmx/cpuid.c vmx/nested.c vmx/intel/ept.c guests/boot.c guests/linux.c guests/multiboot.c guests/acpitab.c
 HOST_C := $(filter-out lib/string.c,$(wildcard $(HOST_C))) tests/unit/host/host.c
 HOST_FLAGS := -std=gnu17 -O1 -g -Itests/unit/host -I. -I$(B) $(WARN) -fno-omit-frame-pointer -DPLINTH_DEBUG \
               -DPLINTH_VERSION='"$(VERSION)"' -fno-strict-aliasing -fsanitize=address,undefined -fno-sanitize-recover=all
