@@ -67,7 +67,7 @@ static void inject_nmi(struct vcpu *vcpu)
 
     __atomic_and_fetch(&vcpu->pending, ~PEND_NMI, __ATOMIC_RELAXED);
     vcpu->nmi_masked = true;
-    vmx_ops->iret_exit(vcpu, true);
+    vmx_ops->nmi_window(vcpu, true);
     vmx_ops->inject(vcpu, &nmi);
 }
 
@@ -124,13 +124,21 @@ void event_deliver(struct vcpu *vcpu)
  */
 void event_iret(struct vcpu *vcpu)
 {
-    vmx_ops->iret_exit(vcpu, false);
+    vmx_ops->nmi_window(vcpu, false);
     if (vcpu->pending & PEND_NMI) {
         vcpu->nmi_stepping = true;
         vcpu->rflags |= RFLAGS_TF | RFLAGS_RF;
     } else {
         vcpu->nmi_masked = false;
     }
+}
+
+/* The guest has left its NMI handler. */
+void event_nmi_window(struct vcpu *vcpu)
+{
+    vmx_ops->nmi_window(vcpu, false);
+    vcpu->nmi_masked = false;
+    vcpu->pending |= PEND_EVENT;
 }
 
 /* True if the #DB at hand was the end of that step, and not the guest's. TF is again what the IRET took from

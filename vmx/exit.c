@@ -109,6 +109,11 @@ static void exit_iret(struct vcpu *vcpu)
     event_iret(vcpu);
 }
 
+static void exit_nmi_window(struct vcpu *vcpu)
+{
+    event_nmi_window(vcpu);
+}
+
 /* XCR0 takes x87 always, and AVX only with SSE (APM vol. 2, 11.5.2). */
 static void exit_xsetbv(struct vcpu *vcpu)
 {
@@ -183,6 +188,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_WINDOW] = exit_window,
     [EXIT_EXCEPTION] = exit_exception,
     [EXIT_IRET] = exit_iret,
+    [EXIT_NMI_WINDOW] = exit_nmi_window,
     [EXIT_XSETBV] = exit_xsetbv,
     [EXIT_SKIP] = exit_skip,
     [EXIT_UNDEFINED] = exit_undefined,

@@ -24,9 +24,10 @@ enum vmexit_reason {
     EXIT_MEMORY, /* access to a guest physical address that has no RAM */
     EXIT_HLT,
     EXIT_HYPERCALL,
-    EXIT_WINDOW,    /* the guest can take the interrupt that it could not before */
-    EXIT_EXCEPTION, /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
-    EXIT_IRET,      /* the guest leaves its NMI handler */
+    EXIT_WINDOW,     /* the guest can take the interrupt that it could not before */
+    EXIT_EXCEPTION,  /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
+    EXIT_IRET,       /* the guest is about to leave its NMI handler */
+    EXIT_NMI_WINDOW, /* the guest has left its NMI handler */
     EXIT_XSETBV,
     EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD, PAUSE */
     EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
@@ -111,6 +112,9 @@ struct vcpu_system {
 struct vmx_ops {
     const char *name; /* "AMD-V" */
 
+    /* Whether this CPU is of its kind. */
+    bool (*present)(void);
+
     /* Turns virtualisation on for this CPU. -ENODEV or -EPERM after saying why in the log; -ENOMEM. */
     int (*cpu_enable)(struct cpu *cpu);
 
@@ -140,9 +144,11 @@ struct vmx_ops {
     void (*take_interrupts)(struct vcpu *vcpu);
 
     void (*inject)(struct vcpu *vcpu, const struct vcpu_event *event); /* at the next entry */
-    void (*window)(struct vcpu *vcpu, bool wanted);    /* EXIT_WINDOW when an interrupt can be taken */
-    void (*iret_exit)(struct vcpu *vcpu, bool wanted); /* EXIT_IRET at the next IRET */
-    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8);   /* the task priority that the guest reads in CR8 */
+    void (*window)(struct vcpu *vcpu, bool wanted); /* EXIT_WINDOW when an interrupt can be taken */
+    void (*nmi_window)(
+        struct vcpu *vcpu,
+        bool wanted); /* EXIT_IRET before, or EXIT_NMI_WINDOW behind, the IRET of its NMI handler */
+    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8); /* the task priority that the guest reads in CR8 */
 
     void (*get_system)(const struct vcpu *vcpu, struct vcpu_system *out);
     void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);
@@ -160,4 +166,4 @@ struct vmx_ops {
 
 /* The back end of this machine; NULL when it has none (vm_init said why). */
 extern const struct vmx_ops *vmx_ops;
-extern const struct vmx_ops vmx_ops_amd;
+extern const struct vmx_ops vmx_ops_amd, vmx_ops_intel;

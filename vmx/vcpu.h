@@ -40,7 +40,7 @@ struct vcpu {
     uint64_t gpr[GPR_COUNT];
     uint64_t rip, rflags;
     uint64_t pending; /* PEND_; atomic */
-    void *backend;    /* struct svm_vcpu */
+    void *backend;    /* the back end's own part */
     struct vm *vm;
     uint64_t shadow;   /* bit 0: the interrupt shadow of STI or MOV SS is in force */
     bool nmi_masked;   /* from the injection of an NMI to its IRET */
@@ -144,6 +144,7 @@ bool vcpu_prepare(struct vcpu *vcpu);
 /* event.c: injects what is due; called with PEND_EVENT or PEND_NMI set, clears what it dealt with. */
 void event_deliver(struct vcpu *vcpu);
 void event_iret(struct vcpu *vcpu);
+void event_nmi_window(struct vcpu *vcpu);
 bool event_step_done(struct vcpu *vcpu);
 
 /* exit.c: one handler for each reason. */

@@ -15,16 +15,18 @@ const struct vmx_ops *vmx_ops;
 
 void vm_init(void)
 {
-    struct cpuid id = cpuid(0);
+    static const struct vmx_ops *const known[] = { &vmx_ops_amd, &vmx_ops_intel };
 
-    /* AMD and Hygon CPUs have AMD-V; their vendor strings begin "Auth" and "Hygo" (CPUID leaf 0 EBX). */
-    if (id.ebx != 0x68747541 && id.ebx != 0x6f677948) {
-        log_error("virtualisation: this CPU is not AMD's, and Intel VT-x is not supported yet; virtual "
-                  "machines cannot be started");
+    for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
+        if (!known[i]->present())
+            continue;
+        if (known[i]->cpu_enable(this_cpu()) == 0)
+            vmx_ops = known[i];
         return;
     }
-    if (vmx_ops_amd.cpu_enable(this_cpu()) == 0)
-        vmx_ops = &vmx_ops_amd;
+    log_error(
+        "virtualisation: this CPU (%s) is of no kind that Plinth knows; virtual machines cannot be started",
+        cpu_features.vendor_name);
 }
 
 static void free_chunks(struct vm *vm, struct gmem_slot *slot)

@@ -13,6 +13,7 @@ void emit_offsets(void)
     EMIT(TRAP_STUB_SIZE, TRAP_STUB_SIZE);
     EMIT(VECTOR_EXCEPTIONS, VECTOR_EXCEPTIONS);
     EMIT(CPU_BLOCK_SIZE, CPU_BLOCK_SIZE);
+    EMIT(VCPU_RAX, offsetof(struct vcpu, gpr[GPR_RAX]));
     EMIT(VCPU_RCX, offsetof(struct vcpu, gpr[GPR_RCX]));
     EMIT(VCPU_RDX, offsetof(struct vcpu, gpr[GPR_RDX]));
     EMIT(VCPU_RBX, offsetof(struct vcpu, gpr[GPR_RBX]));

@@ -56,6 +56,14 @@ static int create_maps(void)
     return 0;
 }
 
+/* AMD and Hygon CPUs have AMD-V; their vendor strings begin "Auth" and "Hygo" (CPUID leaf 0 EBX). */
+static bool svm_present(void)
+{
+    uint32_t vendor = cpuid(0).ebx;
+
+    return vendor == 0x68747541 || vendor == 0x6f677948;
+}
+
 /* Reads the features; says why this machine cannot be used. */
 static int detect(void)
 {
@@ -318,7 +326,7 @@ static void svm_request_window(struct vcpu *vcpu, bool wanted)
     vmcb->clean &= ~(uint32_t)(CLEAN_INTERCEPTS | CLEAN_TPR);
 }
 
-static void svm_iret_exit(struct vcpu *vcpu, bool wanted)
+static void svm_nmi_window(struct vcpu *vcpu, bool wanted)
 {
     struct vmcb *vmcb = vmcb_of(vcpu);
 
@@ -436,6 +444,7 @@ static int svm_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 
 const struct vmx_ops vmx_ops_amd = {
     .name = "AMD-V",
+    .present = svm_present,
     .cpu_enable = svm_cpu_enable,
     .memory_create = svm_memory_create,
     .memory_destroy = nested_destroy,
@@ -448,7 +457,7 @@ const struct vmx_ops vmx_ops_amd = {
     .take_interrupts = svm_take_interrupts,
     .inject = svm_inject,
     .window = svm_request_window,
-    .iret_exit = svm_iret_exit,
+    .nmi_window = svm_nmi_window,
     .set_cr8 = svm_set_cr8,
     .get_system = svm_get_system,
     .set_system = svm_set_system,

@@ -161,12 +161,7 @@ enum vmcs_field {
 #define VMX_BASIC_TRUE_CONTROLS BIT(55)
 #define VMX_MISC_TIMER_RATE     UINT64_C(0x1f)
 #define VMX_MISC_ACTIVITY_HLT   BIT(6)
-#define EPT_CAP_WALK_4          BIT(6)
-#define EPT_CAP_WB              BIT(14)
-#define EPT_CAP_2M              BIT(16)
-#define EPT_CAP_1G              BIT(17)
 #define EPT_CAP_INVEPT          BIT(20)
-#define EPT_CAP_AD              BIT(21)
 #define EPT_CAP_INVEPT_SINGLE   BIT(25)
 #define EPT_CAP_INVVPID         BIT(32)
 #define EPT_CAP_INVVPID_SINGLE  BIT(41)
@@ -264,48 +259,48 @@ enum vmcs_field {
 #define PENDING_DEBUG_BS BIT(14)
 
 /* Basic exit reasons (appendix C). Bit 31: the VM entry failed. */
-#define REASON_MASK                  0xffffu
-#define REASON_ENTRY_FAILED          BIT(31)
-#define REASON_EXCEPTION_OR_NMI      0u
-#define REASON_EXTERNAL_INTERRUPT    1u
-#define REASON_TRIPLE_FAULT          2u
-#define REASON_INIT                  3u
-#define REASON_STARTUP               4u
-#define REASON_INTERRUPT_WINDOW      7u
-#define REASON_NMI_WINDOW            8u
-#define REASON_TASK_SWITCH           9u
-#define REASON_CPUID                 10u
-#define REASON_GETSEC                11u
-#define REASON_HLT                   12u
-#define REASON_INVD                  13u
-#define REASON_RDPMC                 15u
-#define REASON_VMCALL                18u
-#define REASON_VMCLEAR               19u
-#define REASON_VMXON                 27u
-#define REASON_CR_ACCESS             28u
-#define REASON_IO                    30u
-#define REASON_RDMSR                 31u
-#define REASON_WRMSR                 32u
-#define REASON_ENTRY_GUEST_STATE     33u
-#define REASON_ENTRY_MSR_LOADING     34u
-#define REASON_MWAIT                 36u
-#define REASON_MONITOR               39u
-#define REASON_PAUSE                 40u
-#define REASON_ENTRY_MACHINE_CHECK   41u
-#define REASON_TPR_BELOW_THRESHOLD   43u
-#define REASON_APIC_ACCESS           44u
-#define REASON_VIRTUALIZED_EOI       45u
-#define REASON_EPT_VIOLATION         48u
-#define REASON_EPT_MISCONFIGURATION  49u
-#define REASON_INVEPT                50u
-#define REASON_PREEMPTION_TIMER      52u
-#define REASON_INVVPID               53u
-#define REASON_WBINVD                54u
-#define REASON_XSETBV                55u
-#define REASON_APIC_WRITE            56u
+#define REASON_MASK                 0xffffu
+#define REASON_ENTRY_FAILED         BIT(31)
+#define REASON_EXCEPTION_OR_NMI     0u
+#define REASON_EXTERNAL_INTERRUPT   1u
+#define REASON_TRIPLE_FAULT         2u
+#define REASON_INIT                 3u
+#define REASON_STARTUP              4u
+#define REASON_INTERRUPT_WINDOW     7u
+#define REASON_NMI_WINDOW           8u
+#define REASON_TASK_SWITCH          9u
+#define REASON_CPUID                10u
+#define REASON_GETSEC               11u
+#define REASON_HLT                  12u
+#define REASON_INVD                 13u
+#define REASON_RDPMC                15u
+#define REASON_VMCALL               18u
+#define REASON_VMCLEAR              19u
+#define REASON_VMXON                27u
+#define REASON_CR_ACCESS            28u
+#define REASON_IO                   30u
+#define REASON_RDMSR                31u
+#define REASON_WRMSR                32u
+#define REASON_ENTRY_GUEST_STATE    33u
+#define REASON_ENTRY_MSR_LOADING    34u
+#define REASON_MWAIT                36u
+#define REASON_MONITOR              39u
+#define REASON_PAUSE                40u
+#define REASON_ENTRY_MACHINE_CHECK  41u
+#define REASON_TPR_BELOW_THRESHOLD  43u
+#define REASON_APIC_ACCESS          44u
+#define REASON_VIRTUALIZED_EOI      45u
+#define REASON_EPT_VIOLATION        48u
+#define REASON_EPT_MISCONFIGURATION 49u
+#define REASON_INVEPT               50u
+#define REASON_PREEMPTION_TIMER     52u
+#define REASON_INVVPID              53u
+#define REASON_WBINVD               54u
+#define REASON_XSETBV               55u
+#define REASON_APIC_WRITE           56u
 
 /* Exit qualification of a control-register access (table 28-3). */
-#define CR_ACCESS_NUMBER(q)   ((unsigned)(q) & 0xf)
+#define CR_ACCESS_NUMBER(q)   ((unsigned)(q)&0xf)
 #define CR_ACCESS_TYPE(q)     ((unsigned)(q) >> 4 & 3)
 #define CR_ACCESS_REGISTER(q) ((unsigned)(q) >> 8 & 0xf)
 #define CR_ACCESS_LMSW(q)     ((uint16_t)((q) >> 16))
@@ -315,7 +310,7 @@ enum vmcs_field {
 #define CR_ACCESS_IS_LMSW     3u
 
 /* Exit qualification of an I/O instruction (table 28-5). */
-#define IO_SIZE(q) (((unsigned)(q) & 7) + 1)
+#define IO_SIZE(q) (((unsigned)(q)&7) + 1)
 #define IO_IN      BIT(3)
 #define IO_STRING  BIT(4)
 #define IO_REP     BIT(5)
@@ -330,7 +325,7 @@ enum vmcs_field {
 #define EPT_NMI_UNBLOCK BIT(12)
 
 /* Exit qualification of an APIC access (table 28-6). */
-#define APIC_ACCESS_OFFSET(q) ((unsigned)(q) & 0xfff)
+#define APIC_ACCESS_OFFSET(q) ((unsigned)(q)&0xfff)
 #define APIC_ACCESS_TYPE(q)   ((unsigned)(q) >> 12 & 0xf)
 #define APIC_ACCESS_READ      0u
 #define APIC_ACCESS_WRITE     1u

@@ -1,0 +1,570 @@
+/* VT-x: turning it on, and a vCPU's life in its VMCS. Source: Intel SDM vol. 3, chapters 24 to 27. */
+#include "vmx/intel/vmx.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/desc.h"
+#include "arch/x86_64/paging.h"
+#include "hw/apic.h"
+#include "kernel/frames.h"
+#include "kernel/heap.h"
+#include "kernel/irq.h"
+#include "kernel/log.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+#include "vmx/intel/ept.h"
+#include "vmx/nested.h"
+
+#define PAT_RESET UINT64_C(0x0007040600070406)
+
+#define INVEPT_SINGLE  1u
+#define INVVPID_SINGLE 1u
+
+struct vmx_machine vmx_machine;
+
+/* MSRs that the guest reads and writes without an exit: the VMCS holds them, or they are among live_msrs. */
+static const uint32_t msr_direct[] = {
+    0x174,      0x175,      0x176,                  /* SYSENTER_CS, _ESP, _EIP */
+    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR, LSTAR, CSTAR, FMASK */
+    0xc0000100, 0xc0000101, 0xc0000102,             /* FS_BASE, GS_BASE, KERNEL_GS_BASE */
+};
+
+static const uint32_t live_msrs[VMX_LIVE_MSRS] = { 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
+                                                   0xc0000102 };
+
+/* run.asm */
+extern const char vmx_exit_entry[];
+
+/* --- Instructions --- */
+
+static int vmxon(hpa_t region)
+{
+    bool failed;
+
+    __asm__ volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region.raw) : "memory");
+    return failed ? -EIO : 0;
+}
+
+static void vmclear(hpa_t vmcs)
+{
+    __asm__ volatile("vmclear %0" : : "m"(vmcs.raw) : "memory", "cc");
+}
+
+static void vmptrld(hpa_t vmcs)
+{
+    __asm__ volatile("vmptrld %0" : : "m"(vmcs.raw) : "memory", "cc");
+}
+
+static void invept(uint64_t pointer)
+{
+    const uint64_t descriptor[2] = { pointer, 0 };
+
+    __asm__ volatile("invept %0, %1" : : "m"(descriptor), "r"((uint64_t)INVEPT_SINGLE) : "memory", "cc");
+}
+
+static void invvpid(uint16_t vpid)
+{
+    const uint64_t descriptor[2] = { vpid, 0 };
+
+    __asm__ volatile("invvpid %0, %1" : : "m"(descriptor), "r"((uint64_t)INVVPID_SINGLE) : "memory", "cc");
+}
+
+void vmx_flush(const struct vmx_vcpu *vmx)
+{
+    if (vmx->vpid)
+        invvpid(vmx->vpid);
+}
+
+void vmx_use(struct vmx_vcpu *vmx)
+{
+    struct vmx_cpu *cpu = this_cpu()->vmx;
+
+    if (cpu->current == vmx)
+        return;
+    vmptrld(vmx->vmcs);
+    cpu->current = vmx;
+}
+
+/* --- Turning it on --- */
+
+/* Vendor strings that begin "Genu" and, for Zhaoxin's and VIA's, "Cent" and "  Sh" (CPUID leaf 0 EBX). */
+static bool vmx_present(void)
+{
+    uint32_t vendor = cpuid(0).ebx;
+
+    return vendor == 0x756e6547 || vendor == 0x746e6543 || vendor == 0x68532020;
+}
+
+static void read_capabilities(struct vmx_capabilities *cap)
+{
+    static const uint32_t old[VMX_CONTROLS] = { MSR_VMX_PIN, MSR_VMX_PRIMARY, 0, MSR_VMX_EXIT,
+                                                MSR_VMX_ENTRY };
+    static const uint32_t new[VMX_CONTROLS] = { MSR_VMX_TRUE_PIN, MSR_VMX_TRUE_PRIMARY, 0, MSR_VMX_TRUE_EXIT,
+                                                MSR_VMX_TRUE_ENTRY };
+
+    cap->basic = rdmsr(MSR_VMX_BASIC);
+    for (unsigned i = 0; i < VMX_CONTROLS; i++)
+        if (i != CONTROL_SECONDARY)
+            cap->control[i] = rdmsr(cap->basic & VMX_BASIC_TRUE_CONTROLS ? new[i] : old[i]);
+    if (cap->control[CONTROL_PRIMARY] >> 32 & PRIMARY_SECONDARY)
+        cap->control[CONTROL_SECONDARY] = rdmsr(MSR_VMX_SECONDARY);
+    if (cap->control[CONTROL_SECONDARY] >> 32 & (SECONDARY_EPT | SECONDARY_VPID))
+        cap->ept_vpid = rdmsr(MSR_VMX_EPT_VPID);
+    cap->misc = rdmsr(MSR_VMX_MISC);
+    cap->cr0_fixed0 = rdmsr(MSR_VMX_CR0_FIXED0);
+    cap->cr0_fixed1 = rdmsr(MSR_VMX_CR0_FIXED1);
+    cap->cr4_fixed0 = rdmsr(MSR_VMX_CR4_FIXED0);
+    cap->cr4_fixed1 = rdmsr(MSR_VMX_CR4_FIXED1);
+    cap->maxphyaddr = cpu_features.maxphyaddr;
+}
+
+/* IA32_FEATURE_CONTROL, which the firmware locks; where it did not, Plinth decides (24.7). */
+static int check_feature_control(void)
+{
+    uint64_t control;
+
+    if (rdmsr_safe(MSR_FEATURE_CONTROL, &control))
+        return 0; /* no such MSR: an emulated CPU, which locks nothing */
+    if (!(control & FEATURE_CONTROL_LOCK)) {
+        control |= FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX;
+        wrmsr(MSR_FEATURE_CONTROL, control);
+    }
+    if (control & FEATURE_CONTROL_VMX)
+        return 0;
+    log_error("VT-x: the firmware has disabled it with a lock (IA32_FEATURE_CONTROL 0x%llx); enable Intel "
+              "virtualisation (VT-x, VMX) in the firmware's setup",
+              (unsigned long long)control);
+    return -EPERM;
+}
+
+/* What has no bit in the controls but is needed. */
+static int check_ept(uint64_t cap)
+{
+    const char *missing = !(cap & EPT_CAP_WALK_4) ? "4-level tables"
+                          : !(cap & EPT_CAP_WB)   ? "write-back tables"
+                          : !(cap & EPT_CAP_2M)   ? "2 MiB pages"
+                          : (cap & (EPT_CAP_INVEPT | EPT_CAP_INVEPT_SINGLE)) !=
+                                  (EPT_CAP_INVEPT | EPT_CAP_INVEPT_SINGLE)
+                              ? "INVEPT"
+                              : NULL;
+
+    if (!missing)
+        return 0;
+    log_error("VT-x: this CPU's EPT lacks %s (IA32_VMX_EPT_VPID_CAP 0x%llx), which Plinth needs", missing,
+              (unsigned long long)cap);
+    return -ENODEV;
+}
+
+static int detect(void)
+{
+    struct vmx_capabilities *cap = &vmx_machine.cap;
+    char why[80];
+    int err;
+
+    if (!(cpuid(1).ecx & BIT(5))) {
+        log_error("VT-x: this CPU does not have it (CPUID 1 ECX.VMX is 0), or the firmware hides it; virtual "
+                  "machines cannot be started");
+        return -ENODEV;
+    }
+    err = check_feature_control();
+    if (err)
+        return err;
+    read_capabilities(cap);
+    if (controls_compute(cap, 0, &vmx_machine.controls, why, sizeof(why))) {
+        log_error("VT-x: this CPU cannot be used: the control %s; virtual machines cannot be started", why);
+        return -ENODEV;
+    }
+    if ((cap->ept_vpid & (EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE)) !=
+        (EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE))
+        vmx_machine.controls.value[CONTROL_SECONDARY] &= ~(uint32_t)SECONDARY_VPID;
+    return check_ept(cap->ept_vpid);
+}
+
+static void msr_bitmap_allow(uint8_t *map, uint32_t msr)
+{
+    uint32_t index = msr & 0x1fff, high = msr >= 0xc0000000 ? 1024 : 0;
+
+    map[high + index / 8] &= (uint8_t) ~(1u << index % 8);        /* reads */
+    map[2048 + high + index / 8] &= (uint8_t) ~(1u << index % 8); /* writes */
+}
+
+/* A page of ones: everything exits. */
+static hpa_t create_map(void)
+{
+    hpa_t page = frames_alloc(FRAME_ORDER_4K, FRAME_HEAP);
+
+    if (page.raw)
+        memset(phys_to_virt(page), 0xff, PAGE_SIZE);
+    return page;
+}
+
+static int create_maps(void)
+{
+    struct vmx_machine *m = &vmx_machine;
+
+    m->io_bitmap[0] = create_map();
+    m->io_bitmap[1] = create_map();
+    m->msr_bitmap = create_map();
+    if (!m->io_bitmap[0].raw || !m->io_bitmap[1].raw || !m->msr_bitmap.raw) {
+        log_error("VT-x: no memory for the bitmaps");
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(msr_direct); i++)
+        msr_bitmap_allow(phys_to_virt(m->msr_bitmap), msr_direct[i]);
+    return 0;
+}
+
+static const char *yes(bool has)
+{
+    return has ? "yes" : "no";
+}
+
+static void log_features(void)
+{
+    const struct vmx_controls *c = &vmx_machine.controls;
+
+    log_info("VT-x: EPT with %s pages, VPID: %s, TPR shadow: %s, APIC registers: %s, virtual interrupts: %s, "
+             "preemption timer: %s",
+             vmx_machine.cap.ept_vpid & EPT_CAP_1G ? "1 GiB" : "2 MiB",
+             yes(c->value[CONTROL_SECONDARY] & SECONDARY_VPID),
+             yes(c->value[CONTROL_PRIMARY] & PRIMARY_TPR_SHADOW),
+             yes(c->optional[CONTROL_SECONDARY] & SECONDARY_APIC_REGISTERS),
+             yes(c->optional[CONTROL_SECONDARY] & SECONDARY_VIRTUAL_INTERRUPTS),
+             yes(c->optional[CONTROL_PIN] & PIN_PREEMPTION_TIMER));
+}
+
+static int vmx_cpu_enable(struct cpu *cpu)
+{
+    struct vmx_cpu *vmx;
+    int err = detect();
+
+    if (err)
+        return err;
+    if (!vmx_machine.msr_bitmap.raw) {
+        err = create_maps();
+        if (err)
+            return err;
+        log_features();
+    }
+    vmx = heap_alloc(sizeof(*vmx));
+    if (vmx)
+        vmx->vmxon = frames_alloc(FRAME_ORDER_4K, FRAME_PERCPU);
+    if (!vmx || !vmx->vmxon.raw) {
+        log_error("VT-x: no memory for CPU %u's VMXON region", cpu->index);
+        return -ENOMEM;
+    }
+    memset(phys_to_virt(vmx->vmxon), 0, PAGE_SIZE);
+    *(uint32_t *)phys_to_virt(vmx->vmxon) = (uint32_t)(vmx_machine.cap.basic & VMX_BASIC_REVISION);
+    write_cr0((read_cr0() | vmx_machine.cap.cr0_fixed0) & vmx_machine.cap.cr0_fixed1);
+    write_cr4((read_cr4() | vmx_machine.cap.cr4_fixed0) & vmx_machine.cap.cr4_fixed1);
+    if (vmxon(vmx->vmxon)) {
+        log_error("VT-x: CPU %u refused VMXON", cpu->index);
+        return -EIO;
+    }
+    cpu->vmx = vmx;
+    return 0;
+}
+
+/* --- Memory --- */
+
+static int vmx_memory_create(struct vm *vm)
+{
+    int err = nested_create(vm, ept_format(vmx_machine.cap.ept_vpid),
+                            PTAB_READ | PTAB_WRITE | PTAB_EXEC | PTAB_WB);
+
+    /* The tables may lie where those of a VM that is gone were. */
+    if (!err)
+        invept(ept_pointer(vm->nested.root, vmx_machine.cap.ept_vpid));
+    return err;
+}
+
+/* --- A vCPU --- */
+
+/* The hypervisor's own state, as each exit is to find it (25.5). */
+static void set_host_state(void)
+{
+    struct {
+        uint16_t limit;
+        uint64_t base;
+    } __attribute__((packed)) gdtr, idtr;
+    const uint64_t *gdt;
+    uint64_t tss;
+
+    __asm__ volatile("sgdt %0" : "=m"(gdtr));
+    __asm__ volatile("sidt %0" : "=m"(idtr));
+    gdt = (const uint64_t *)(uintptr_t)gdtr.base;
+    tss = gdt[SELECTOR_TSS / 8];
+    vmcs_write(VMCS_HOST_CR0, read_cr0() & ~CR0_TS);
+    vmcs_write(VMCS_HOST_CR3, read_cr3());
+    vmcs_write(VMCS_HOST_CR4, read_cr4());
+    vmcs_write(VMCS_HOST_CS_SELECTOR, SELECTOR_CODE);
+    vmcs_write(VMCS_HOST_SS_SELECTOR, SELECTOR_DATA);
+    vmcs_write(VMCS_HOST_DS_SELECTOR, SELECTOR_DATA);
+    vmcs_write(VMCS_HOST_ES_SELECTOR, SELECTOR_DATA);
+    vmcs_write(VMCS_HOST_FS_SELECTOR, 0);
+    vmcs_write(VMCS_HOST_GS_SELECTOR, 0);
+    vmcs_write(VMCS_HOST_TR_SELECTOR, SELECTOR_TSS);
+    vmcs_write(VMCS_HOST_FS_BASE, 0);
+    vmcs_write(VMCS_HOST_GS_BASE, 0);
+    vmcs_write(VMCS_HOST_TR_BASE,
+               (tss >> 16 & 0xffffff) | (tss >> 56 & 0xff) << 24 | gdt[SELECTOR_TSS / 8 + 1] << 32);
+    vmcs_write(VMCS_HOST_GDTR_BASE, gdtr.base);
+    vmcs_write(VMCS_HOST_IDTR_BASE, idtr.base);
+    vmcs_write(VMCS_HOST_SYSENTER_CS, 0);
+    vmcs_write(VMCS_HOST_SYSENTER_ESP, 0);
+    vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
+    vmcs_write(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+    vmcs_write(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+    vmcs_write(VMCS_HOST_RIP, (uint64_t)(uintptr_t)vmx_exit_entry);
+}
+
+/* What does not change over the vCPU's life. Everything that the guest must not do by itself is here. */
+static void set_controls(const struct vcpu *vcpu, struct vmx_vcpu *vmx)
+{
+    const struct vmx_machine *m = &vmx_machine;
+
+    vmx->primary = m->controls.value[CONTROL_PRIMARY];
+    if (!vmx->apic_page)
+        vmx->primary |= (uint32_t)(PRIMARY_CR8_LOAD | PRIMARY_CR8_STORE);
+    vmcs_write(VMCS_PIN_CONTROLS, m->controls.value[CONTROL_PIN]);
+    vmcs_write(VMCS_PRIMARY_CONTROLS, vmx->primary);
+    vmcs_write(VMCS_SECONDARY_CONTROLS, m->controls.value[CONTROL_SECONDARY]);
+    vmcs_write(VMCS_EXIT_CONTROLS, m->controls.value[CONTROL_EXIT]);
+    vmcs_write(VMCS_ENTRY_CONTROLS, m->controls.value[CONTROL_ENTRY]);
+    vmcs_write(VMCS_EXCEPTION_BITMAP, BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(18));
+    vmcs_write(VMCS_PF_ERROR_MASK, 0);
+    vmcs_write(VMCS_PF_ERROR_MATCH, 0);
+    vmcs_write(VMCS_CR3_TARGET_COUNT, 0);
+    vmcs_write(VMCS_EXIT_MSR_STORE_COUNT, 0);
+    vmcs_write(VMCS_EXIT_MSR_LOAD_COUNT, 0);
+    vmcs_write(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
+    vmcs_write(VMCS_ENTRY_INTERRUPTION, 0);
+    vmcs_write(VMCS_IO_BITMAP_A, m->io_bitmap[0].raw);
+    vmcs_write(VMCS_IO_BITMAP_B, m->io_bitmap[1].raw);
+    vmcs_write(VMCS_MSR_BITMAP, m->msr_bitmap.raw);
+    vmcs_write(VMCS_TSC_OFFSET, 0 - vcpu->vm->clock.origin);
+    vmcs_write(VMCS_EPT_POINTER, ept_pointer(vcpu->vm->nested.root, m->cap.ept_vpid));
+    vmcs_write(VMCS_LINK_POINTER, UINT64_MAX);
+    if (vmx->vpid)
+        vmcs_write(VMCS_VPID, vmx->vpid);
+    if (vmx->apic_page) {
+        vmcs_write(VMCS_VIRTUAL_APIC_ADDRESS, vmx->apic_page_pa.raw);
+        vmcs_write(VMCS_TPR_THRESHOLD, 0);
+    }
+}
+
+/* Guest state that struct vcpu_system does not hold. */
+static void set_other_state(void)
+{
+    vmcs_write(VMCS_GUEST_DEBUGCTL, 0);
+    vmcs_write(VMCS_GUEST_PAT, PAT_RESET);
+    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
+    vmcs_write(VMCS_GUEST_ACTIVITY, 0);
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
+    vmcs_write(VMCS_GUEST_SYSENTER_CS, 0);
+    vmcs_write(VMCS_GUEST_SYSENTER_ESP, 0);
+    vmcs_write(VMCS_GUEST_SYSENTER_EIP, 0);
+    for (unsigned i = 0; i < 4; i++)
+        vmcs_write(vmcs_nth(VMCS_GUEST_PDPTE0, i), 0);
+}
+
+/* Brings the back end's part to its state after power-on; the registers follow by set_system(). */
+static void vmx_vcpu_reset(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    struct vmx_cpu *cpu = this_cpu()->vmx;
+
+    if (cpu->current == vmx)
+        cpu->current = NULL;
+    if (cpu->live == vmx)
+        cpu->live = NULL;
+    memset(vmx->live_msr, 0, sizeof(vmx->live_msr));
+    vmclear(vmx->vmcs);
+    memset(phys_to_virt(vmx->vmcs), 0, PAGE_SIZE);
+    *(uint32_t *)phys_to_virt(vmx->vmcs) = (uint32_t)(vmx_machine.cap.basic & VMX_BASIC_REVISION);
+    vmclear(vmx->vmcs);
+    vmx->launched = false;
+    vmx->interruption = 0;
+    if (vmx->apic_page)
+        memset(vmx->apic_page, 0, PAGE_SIZE);
+    vmx_use(vmx);
+    set_host_state();
+    set_controls(vcpu, vmx);
+    set_other_state();
+    vmx_flush(vmx);
+}
+
+static int vmx_vcpu_create(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = heap_alloc(sizeof(*vmx));
+    uint32_t owner = FRAME_VM + vcpu->vm->index;
+
+    if (!vmx)
+        return -ENOMEM;
+    vmx->vmcs = frames_alloc(FRAME_ORDER_4K, owner);
+    if (!vmx->vmcs.raw)
+        goto fail;
+    if (vmx_machine.controls.value[CONTROL_PRIMARY] & PRIMARY_TPR_SHADOW) {
+        vmx->apic_page_pa = frames_alloc(FRAME_ORDER_4K, owner);
+        if (!vmx->apic_page_pa.raw)
+            goto fail_vmcs;
+        vmx->apic_page = phys_to_virt(vmx->apic_page_pa);
+    }
+    if (vmx_machine.controls.value[CONTROL_SECONDARY] & SECONDARY_VPID)
+        vmx->vpid = (uint16_t)(1 + vcpu->vm->index * VM_MAX_VCPUS + vcpu->index);
+    vcpu->backend = vmx;
+    vmx_vcpu_reset(vcpu);
+    return 0;
+
+fail_vmcs:
+    frames_free(vmx->vmcs, FRAME_ORDER_4K, owner);
+fail:
+    heap_free(vmx);
+    return -ENOMEM;
+}
+
+static void vmx_vcpu_destroy(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    struct vmx_cpu *cpu = this_cpu()->vmx;
+    uint32_t owner = FRAME_VM + vcpu->vm->index;
+
+    if (cpu->current == vmx)
+        cpu->current = NULL;
+    if (cpu->live == vmx)
+        cpu->live = NULL;
+    vmclear(vmx->vmcs);
+    if (vmx->apic_page)
+        frames_free(vmx->apic_page_pa, FRAME_ORDER_4K, owner);
+    frames_free(vmx->vmcs, FRAME_ORDER_4K, owner);
+    heap_free(vmx);
+    vcpu->backend = NULL;
+}
+
+/* The hypervisor uses none of these MSRs, so they are swapped only when another vCPU wants the CPU. */
+static void switch_live_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
+{
+    if (cpu->live == vmx)
+        return;
+    for (unsigned i = 0; i < VMX_LIVE_MSRS; i++) {
+        if (cpu->live)
+            cpu->live->live_msr[i] = rdmsr(live_msrs[i]);
+        wrmsr(live_msrs[i], vmx->live_msr[i]);
+    }
+    cpu->live = vmx;
+}
+
+static void vmx_vcpu_load(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+
+    vmx_use(vmx);
+    switch_live_msrs(this_cpu()->vmx, vmx);
+    write_cr2(vmx->cr2);
+    __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
+    vmx->loaded = true;
+}
+
+/* The VMCS stays the CPU's current one: no other CPU runs guests. */
+static void vmx_vcpu_unload(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+
+    vmx->cr2 = read_cr2();
+    __asm__ volatile("mov %%dr6, %0" : "=r"(vmx->dr6));
+    vmx->loaded = false;
+}
+
+/* An NMI's exit leaves NMIs blocked, which an IRET ends: that of the handler (28.5.5). */
+static void vmx_take_interrupts(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    uint32_t info = vmx->interruption;
+
+    vmx->interruption = 0;
+    if (!info)
+        cpu_take_interrupts();
+    else if ((info & INTERRUPTION_TYPE) >> INTERRUPTION_TYPE_SHIFT == INTERRUPTION_NMI)
+        __asm__ volatile("int $2" : : : "memory");
+    else
+        irq_dispatch(info & INTERRUPTION_VECTOR);
+}
+
+static void vmx_inject(struct vcpu *vcpu, const struct vcpu_event *event)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    uint32_t info = (uint32_t)INTERRUPTION_VALID | (uint32_t)event->type << INTERRUPTION_TYPE_SHIFT |
+                    event->vector;
+
+    /* No error code is pushed in real mode, and none may be asked for there (27.2.1.3). */
+    if (event->has_error && (vmx_cr0() & CR0_PE)) {
+        info |= (uint32_t)INTERRUPTION_ERROR;
+        vmcs_write(VMCS_ENTRY_ERROR_CODE, event->error);
+    }
+    if (event->type == EVENT_NMI && (vmx->interruptibility & BLOCKING_NMI)) {
+        vmx->interruptibility &= ~BLOCKING_NMI;
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, vmx->interruptibility);
+    }
+    vmcs_write(VMCS_ENTRY_INTERRUPTION, info);
+}
+
+static void set_primary(struct vmx_vcpu *vmx, uint32_t bit, bool on)
+{
+    uint32_t primary = on ? vmx->primary | bit : vmx->primary & ~bit;
+
+    if (primary == vmx->primary)
+        return;
+    vmx->primary = primary;
+    vmcs_write(VMCS_PRIMARY_CONTROLS, primary);
+}
+
+/* An exit as soon as interrupts are enabled; for what only the task priority holds back, when that sinks. */
+static void vmx_request_window(struct vcpu *vcpu, bool wanted)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    int held = wanted ? vcpu->intc->held(vcpu->intc_context) : -1;
+
+    set_primary(vmx, (uint32_t)PRIMARY_INTERRUPT_WINDOW, wanted && held < 0);
+    if (vmx->apic_page)
+        vmcs_write(VMCS_TPR_THRESHOLD, held < 0 ? 0 : (uint64_t)held >> 4);
+}
+
+static void vmx_nmi_window(struct vcpu *vcpu, bool wanted)
+{
+    set_primary(vcpu->backend, (uint32_t)PRIMARY_NMI_WINDOW, wanted);
+}
+
+static void vmx_set_cr8(struct vcpu *vcpu, uint8_t cr8)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+
+    if (vmx->apic_page)
+        vmx->apic_page[APIC_TPR / 4] = (uint32_t)cr8 << 4;
+}
+
+const struct vmx_ops vmx_ops_intel = {
+    .name = "VT-x",
+    .present = vmx_present,
+    .cpu_enable = vmx_cpu_enable,
+    .memory_create = vmx_memory_create,
+    .memory_destroy = nested_destroy,
+    .vcpu_create = vmx_vcpu_create,
+    .vcpu_destroy = vmx_vcpu_destroy,
+    .vcpu_reset = vmx_vcpu_reset,
+    .load = vmx_vcpu_load,
+    .unload = vmx_vcpu_unload,
+    .enter = vmx_enter,
+    .take_interrupts = vmx_take_interrupts,
+    .inject = vmx_inject,
+    .window = vmx_request_window,
+    .nmi_window = vmx_nmi_window,
+    .set_cr8 = vmx_set_cr8,
+    .get_system = vmx_get_system,
+    .set_system = vmx_set_system,
+    .paging = vmx_paging,
+    .segment = vmx_segment,
+    .cr4 = vmx_get_cr4,
+    .code_size = vmx_code_size,
+    .set_cr2 = vmx_set_cr2,
+    .set_dr6 = vmx_set_dr6,
+    .msr_get = vmx_msr_get,
+    .msr_set = vmx_msr_set,
+};

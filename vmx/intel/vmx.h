@@ -1,0 +1,115 @@
+/* What the files of the VT-x back end share. Source: Intel SDM vol. 3, chapters 24 to 31. */
+#pragma once
+
+#include "lib/types.h"
+#include "arch/x86_64/percpu.h"
+#include "kernel/panic.h"
+#include "vmx/intel/controls.h"
+#include "vmx/intel/vmcs.h"
+#include "vmx/vcpu.h"
+
+/* MSRs that neither the VMCS nor vcpu.c switches: the guest's stay in the CPU until another vCPU's go there.
+ */
+#define VMX_LIVE_MSRS 5
+
+/* One vCPU's part that only VT-x knows. Owned by the CPU that runs the vCPU. */
+struct vmx_vcpu {
+    hpa_t vmcs;
+    bool launched;                          /* VMRESUME, not VMLAUNCH */
+    bool loaded;                            /* between load and unload: CR2 and DR6 are in the CPU */
+    uint16_t vpid;                          /* 0: the CPU has none */
+    uint32_t primary;                       /* the controls as they are in the VMCS */
+    uint32_t interruption;                  /* what the last exit acknowledged; 0: nothing */
+    uint64_t rsp, rflags, interruptibility; /* as they are in the VMCS */
+    uint64_t cr2, dr6;
+    uint64_t live_msr[VMX_LIVE_MSRS];
+    hpa_t apic_page_pa;
+    uint32_t *apic_page; /* the virtual-APIC page; NULL without TPR shadow */
+};
+
+/* One CPU's part. */
+struct vmx_cpu {
+    hpa_t vmxon;
+    struct vmx_vcpu *current; /* whose VMCS VMREAD reads */
+    struct vmx_vcpu *live;    /* whose live_msr are in the CPU */
+};
+
+/* The same on all CPUs; set once by vmx_cpu_enable(). */
+struct vmx_machine {
+    struct vmx_capabilities cap;
+    struct vmx_controls controls;
+    hpa_t io_bitmap[2],
+        msr_bitmap; /* shared by all VMs: everything exits, but for the MSRs that are switched */
+};
+
+extern struct vmx_machine vmx_machine;
+
+static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
+{
+    return vcpu->backend;
+}
+
+/* Of the current VMCS. A field that the CPU lacks is Plinth's own error, which debug builds stop at. */
+static __always_inline uint64_t vmcs_read(enum vmcs_field field)
+{
+    uint64_t value;
+    bool failed;
+
+    __asm__ volatile("vmread %2, %0" : "=r"(value), "=@ccbe"(failed) : "r"((uint64_t)field) : "memory");
+    ASSERT(!failed);
+    return value;
+}
+
+static __always_inline void vmcs_write(enum vmcs_field field, uint64_t value)
+{
+    bool failed;
+
+    __asm__ volatile("vmwrite %1, %2" : "=@ccbe"(failed) : "rm"(value), "r"((uint64_t)field) : "memory");
+    ASSERT(!failed);
+}
+
+/* The n-th of a row of fields: segments, PDPTEs, EOI-exit bitmaps. */
+static __always_inline enum vmcs_field vmcs_nth(enum vmcs_field first, unsigned n)
+{
+    return first + 2 * n;
+}
+
+/* Makes the vCPU's VMCS the current one, where a caller may have a vCPU that is not loaded. */
+void vmx_use(struct vmx_vcpu *vmx);
+
+/* Drops what the TLB holds of this vCPU's own translations (30.4.3.1). */
+void vmx_flush(const struct vmx_vcpu *vmx);
+
+/*
+ * run.asm: runs the guest with its general registers, and vmx_exit() after each exit, for as long as that
+ * returns true.
+ */
+void vmx_run(struct vcpu *vcpu, bool launched);
+
+/* exit.c: deals with one exit; true: enter the guest again at once. */
+bool vmx_exit(struct vcpu *vcpu);
+/* The CPU refused VMLAUNCH or VMRESUME itself: nothing of the guest was loaded. */
+void vmx_entry_refused(struct vcpu *vcpu);
+/* struct vmx_ops.enter */
+void vmx_enter(struct vcpu *vcpu);
+
+/* control_registers.c: MOV to CR0 and CR4 where they exit, MOV to and from CR8 without a TPR shadow. */
+void vmx_cr_access(struct vcpu *vcpu, uint64_t qualification);
+uint64_t vmx_cr0(void); /* as the guest sees it; of the current VMCS */
+uint64_t vmx_cr4(void);
+void vmx_set_cr0(uint64_t cr0);
+void vmx_set_cr4(uint64_t cr4);
+/* Loads the four entries from guest memory where PAE paging is on. -EINVAL if one has reserved bits set. */
+int vmx_load_pdptes(const struct vcpu *vcpu) __must_check;
+
+/* state.c: members of struct vmx_ops */
+void vmx_get_system(const struct vcpu *vcpu, struct vcpu_system *out);
+void vmx_set_system(struct vcpu *vcpu, const struct vcpu_system *in);
+void vmx_paging(const struct vcpu *vcpu, struct gva_mode *out);
+void vmx_segment(const struct vcpu *vcpu, enum seg seg, struct emu_segment *out);
+enum code_size vmx_code_size(const struct vcpu *vcpu);
+uint64_t vmx_get_cr4(const struct vcpu *vcpu);
+void vmx_set_cr2(struct vcpu *vcpu, uint64_t cr2);
+void vmx_set_dr6(struct vcpu *vcpu, uint64_t set);
+int vmx_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+int vmx_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value);
