@@ -7,7 +7,8 @@
 
 #include "lib/types.h"
 
-#define TIMER_NEVER UINT64_MAX
+#define TIMER_NEVER   UINT64_MAX
+#define TIMER_UNKNOWN (UINT64_MAX - 1) /* for timer_programmed: no deadline, and unlike all that are */
 
 struct timer {
     uint64_t deadline; /* host TSC; TIMER_NEVER while not armed */

@@ -1,6 +1,7 @@
 /* What Plinth does about each kind of exit: one handler a reason, one table. */
 #include "vmx/vcpu.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/tsc.h"
 #include "arch/x86_64/xstate.h"
 #include "hw/apic.h"
 
@@ -9,6 +10,13 @@ static void exit_interrupt(struct vcpu *vcpu)
     vmx_ops->take_interrupts(vcpu);
     if (sched_should_yield())
         vcpu->pending |= PEND_LEAVE;
+}
+
+/* No timer interrupt was needed. Others may wait, too. */
+static void exit_timer(struct vcpu *vcpu)
+{
+    timer_queue_run(&this_cpu()->timers, tsc_now());
+    exit_interrupt(vcpu);
 }
 
 static inline void set_cpuid(struct vcpu *vcpu, const struct cpuid_regs *regs)
@@ -178,6 +186,7 @@ static void exit_unknown(struct vcpu *vcpu)
 
 void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_INTERRUPT] = exit_interrupt,
+    [EXIT_TIMER] = exit_timer,
     [EXIT_CPUID] = exit_cpuid,
     [EXIT_MSR_READ] = exit_msr_read,
     [EXIT_MSR_WRITE] = exit_msr_write,

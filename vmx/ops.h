@@ -17,6 +17,7 @@ struct vm;
 /* Why the guest stopped running. exit.c has one handler for each, in this order. */
 enum vmexit_reason {
     EXIT_INTERRUPT, /* a physical interrupt or NMI waits to be taken */
+    EXIT_TIMER,     /* the deadline of set_deadline() has come */
     EXIT_CPUID,
     EXIT_MSR_READ,
     EXIT_MSR_WRITE,
@@ -139,6 +140,10 @@ struct vmx_ops {
      * saved once for many exits.
      */
     void (*enter)(struct vcpu *vcpu);
+
+    /* The guest's run ends when the TSC reaches `deadline`: by EXIT_TIMER, or by the interrupt
+     * IRQ_VECTOR_TIMER. cpu->timer_programmed says what was asked for last. */
+    void (*set_deadline)(struct vcpu *vcpu, uint64_t deadline);
 
     /* Lets the CPU take what interrupts wait, while a vCPU is loaded. */
     void (*take_interrupts)(struct vcpu *vcpu);

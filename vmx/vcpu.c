@@ -130,7 +130,7 @@ bool vcpu_prepare(struct vcpu *vcpu)
     if (vcpu->pending & (PEND_EVENT | PEND_NMI))
         event_deliver(vcpu);
     if (unlikely(cpu->timers.next != cpu->timer_programmed))
-        lapic_timer_program(cpu->timers.next);
+        vmx_ops->set_deadline(vcpu, cpu->timers.next);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* AMD-V: turning it on, and a vCPU's state in its VMCB. Source: AMD APM vol. 2, chapter 15. */
 #include "vmx/amd/svm.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "kernel/frames.h"
@@ -287,6 +288,13 @@ static void svm_vcpu_unload(struct vcpu *vcpu)
     svm_unload(cpu->host_vmcb, svm->vmcb_pa);
 }
 
+/* Its interrupt ends the guest's run. */
+static void svm_set_deadline(struct vcpu *vcpu, uint64_t deadline)
+{
+    (void)vcpu;
+    lapic_timer_program(deadline);
+}
+
 static void svm_take_interrupts(struct vcpu *vcpu)
 {
     const struct svm_cpu *cpu = this_cpu()->vmx;
@@ -454,6 +462,7 @@ const struct vmx_ops vmx_ops_amd = {
     .load = svm_vcpu_load,
     .unload = svm_vcpu_unload,
     .enter = svm_enter,
+    .set_deadline = svm_set_deadline,
     .take_interrupts = svm_take_interrupts,
     .inject = svm_inject,
     .window = svm_request_window,

@@ -1,6 +1,7 @@
 /* One run of a guest on VT-x, and what ended it, in neutral terms. Intel SDM vol. 3, 25.9, 28.2 and appendix
  * C. */
 #include "vmx/intel/vmx.h"
+#include "arch/x86_64/tsc.h"
 #include "hw/apic.h"
 #include "kernel/panic.h"
 #include "vmx/guestmap.h"
@@ -204,6 +205,10 @@ static inline bool decode_exit(struct vcpu *vcpu, uint32_t reason)
     case REASON_TPR_BELOW_THRESHOLD:
         vcpu->exit.reason = EXIT_WINDOW;
         return true;
+    case REASON_PREEMPTION_TIMER:
+        keep_interrupted_event(vcpu);
+        vcpu->exit.reason = EXIT_TIMER;
+        return true;
     case REASON_EXCEPTION_OR_NMI:
         decode_exception_or_nmi(vcpu);
         return true;
@@ -234,6 +239,21 @@ static __cold void end_shadow(struct vmx_vcpu *vmx)
     vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
 }
 
+/*
+ * Sets the preemption timer, rounded up, for the next run. Never beyond a slice: Bochs 2.7 lets no interrupt
+ * end the run of a guest that was entered with RFLAGS.IF clear, until that guest touches IF.
+ */
+static inline void set_timer(const struct vmx_vcpu *vmx)
+{
+    uint64_t left = vmx->deadline - tsc_now();
+
+    if (unlikely((int64_t)left < 0))
+        left = vmx->deadline == TIMER_NEVER ? vmx_machine.slice : 0;
+    if (left > vmx_machine.slice)
+        left = vmx_machine.slice;
+    vmcs_write(VMCS_PREEMPTION_TIMER, (left >> vmx_machine.timer_rate) + 1);
+}
+
 static inline void write_registers(const struct vcpu *vcpu, struct vmx_vcpu *vmx)
 {
     vmcs_write(VMCS_GUEST_RIP, vcpu->rip);
@@ -243,6 +263,8 @@ static inline void write_registers(const struct vcpu *vcpu, struct vmx_vcpu *vmx
         vmcs_write(VMCS_GUEST_RFLAGS, vcpu->rflags);
     if (unlikely(!vcpu->shadow && (vmx->interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS))))
         end_shadow(vmx);
+    if (vmx_machine.timer)
+        set_timer(vmx);
 }
 
 /* The guest lowered or raised CR8 without an exit. */

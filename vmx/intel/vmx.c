@@ -2,12 +2,15 @@
 #include "vmx/intel/vmx.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/desc.h"
+#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/paging.h"
+#include "arch/x86_64/tsc.h"
 #include "hw/apic.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
+#include "kernel/sched.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 #include "vmx/intel/ept.h"
@@ -172,6 +175,9 @@ static int detect(void)
         log_error("VT-x: this CPU cannot be used: the control %s; virtual machines cannot be started", why);
         return -ENODEV;
     }
+    vmx_machine.timer = vmx_machine.controls.optional[CONTROL_PIN] & PIN_PREEMPTION_TIMER;
+    vmx_machine.timer_rate = cap->misc & VMX_MISC_TIMER_RATE;
+    vmx_machine.slice = tsc_hz() / 1000000 * SCHED_SLICE_US;
     if ((cap->ept_vpid & (EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE)) !=
         (EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE))
         vmx_machine.controls.value[CONTROL_SECONDARY] &= ~(uint32_t)SECONDARY_VPID;
@@ -324,7 +330,7 @@ static void set_controls(const struct vcpu *vcpu, struct vmx_vcpu *vmx)
     vmx->primary = m->controls.value[CONTROL_PRIMARY];
     if (!vmx->apic_page)
         vmx->primary |= (uint32_t)(PRIMARY_CR8_LOAD | PRIMARY_CR8_STORE);
-    vmcs_write(VMCS_PIN_CONTROLS, m->controls.value[CONTROL_PIN]);
+    vmcs_write(VMCS_PIN_CONTROLS, m->controls.value[CONTROL_PIN] | (m->timer ? PIN_PREEMPTION_TIMER : 0));
     vmcs_write(VMCS_PRIMARY_CONTROLS, vmx->primary);
     vmcs_write(VMCS_SECONDARY_CONTROLS, m->controls.value[CONTROL_SECONDARY]);
     vmcs_write(VMCS_EXIT_CONTROLS, m->controls.value[CONTROL_EXIT]);
@@ -461,6 +467,8 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
     write_cr2(vmx->cr2);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
+    if (vmx_machine.timer)
+        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
 /* The VMCS stays the CPU's current one: no other CPU runs guests. */
@@ -471,6 +479,21 @@ static void vmx_vcpu_unload(struct vcpu *vcpu)
     vmx->cr2 = read_cr2();
     __asm__ volatile("mov %%dr6, %0" : "=r"(vmx->dr6));
     vmx->loaded = false;
+    if (vmx_machine.timer)
+        this_cpu()->timer_programmed = TIMER_UNKNOWN;
+}
+
+/* With the preemption timer the local APIC is left alone: what it holds is out of date. */
+static void vmx_set_deadline(struct vcpu *vcpu, uint64_t deadline)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+
+    if (vmx_machine.timer) {
+        vmx->deadline = deadline;
+        this_cpu()->timer_programmed = deadline;
+    } else {
+        lapic_timer_program(deadline);
+    }
 }
 
 /* An NMI's exit leaves NMIs blocked, which an IRET ends: that of the handler (28.5.5). */
@@ -552,6 +575,7 @@ const struct vmx_ops vmx_ops_intel = {
     .load = vmx_vcpu_load,
     .unload = vmx_vcpu_unload,
     .enter = vmx_enter,
+    .set_deadline = vmx_set_deadline,
     .take_interrupts = vmx_take_interrupts,
     .inject = vmx_inject,
     .window = vmx_request_window,

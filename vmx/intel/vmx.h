@@ -19,6 +19,7 @@ struct vmx_vcpu {
     bool loaded;                            /* between load and unload: CR2 and DR6 are in the CPU */
     uint16_t vpid;                          /* 0: the CPU has none */
     uint32_t primary;                       /* the controls as they are in the VMCS */
+    uint64_t deadline;                      /* host TSC at which the preemption timer is to end the run */
     uint32_t interruption;                  /* what the last exit acknowledged; 0: nothing */
     uint64_t rsp, rflags, interruptibility; /* as they are in the VMCS */
     uint64_t cr2, dr6;
@@ -36,6 +37,9 @@ struct vmx_cpu {
 
 /* The same on all CPUs; set once by vmx_cpu_enable(). */
 struct vmx_machine {
+    bool timer;          /* the preemption timer is used */
+    unsigned timer_rate; /* it counts once in 2^rate TSC ticks */
+    uint64_t slice;      /* and is never set beyond this, in TSC ticks */
     struct vmx_capabilities cap;
     struct vmx_controls controls;
     hpa_t io_bitmap[2],
