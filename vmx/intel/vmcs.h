@@ -37,12 +37,16 @@ enum vmcs_field {
     VMCS_EXIT_MSR_STORE_ADDRESS   = 0x2006,
     VMCS_EXIT_MSR_LOAD_ADDRESS    = 0x2008,
     VMCS_ENTRY_MSR_LOAD_ADDRESS   = 0x200a,
+    VMCS_PML_ADDRESS              = 0x200e,
     VMCS_TSC_OFFSET               = 0x2010,
     VMCS_VIRTUAL_APIC_ADDRESS     = 0x2012,
     VMCS_APIC_ACCESS_ADDRESS      = 0x2014,
     VMCS_PI_DESCRIPTOR_ADDRESS    = 0x2016,
     VMCS_EPT_POINTER              = 0x201a,
     VMCS_EOI_EXIT_BITMAP_0        = 0x201c, /* to _3, in steps of 2 */
+    VMCS_VMREAD_BITMAP            = 0x2026,
+    VMCS_VMWRITE_BITMAP           = 0x2028,
+    VMCS_VE_INFORMATION_ADDRESS   = 0x202a,
     VMCS_TSC_MULTIPLIER           = 0x2032,
     /* 64-bit read-only data (B.2.2) */
     VMCS_GUEST_PHYSICAL_ADDRESS   = 0x2400,
@@ -159,8 +163,11 @@ enum vmcs_field {
 #define VMX_BASIC_REVISION      UINT64_C(0x7fffffff)
 #define VMX_BASIC_32_BIT        BIT(48)
 #define VMX_BASIC_TRUE_CONTROLS BIT(55)
+#define VMX_BASIC_ANY_ERROR     BIT(56) /* exceptions may be injected with or without an error code */
 #define VMX_MISC_TIMER_RATE     UINT64_C(0x1f)
 #define VMX_MISC_ACTIVITY_HLT   BIT(6)
+#define VMX_MISC_CR3_TARGETS(m) ((unsigned)((m) >> 16) & 0x1ff)
+#define VMX_MISC_LENGTH_0       BIT(30) /* software events may be injected with an instruction length of 0 */
 #define EPT_CAP_INVEPT          BIT(20)
 #define EPT_CAP_INVEPT_SINGLE   BIT(25)
 #define EPT_CAP_INVVPID         BIT(32)
@@ -209,7 +216,12 @@ enum vmcs_field {
 #define SECONDARY_VIRTUAL_INTERRUPTS BIT(9)
 #define SECONDARY_PAUSE_LOOP         BIT(10)
 #define SECONDARY_INVPCID            BIT(12)
+#define SECONDARY_VMCS_SHADOWING     BIT(14)
+#define SECONDARY_PML                BIT(17)
+#define SECONDARY_EPT_VE             BIT(18)
 #define SECONDARY_XSAVES             BIT(20)
+#define SECONDARY_MODE_BASED_EXECUTE BIT(22)
+#define SECONDARY_SUB_PAGE_WRITE     BIT(23)
 #define SECONDARY_TSC_SCALING        BIT(25)
 
 /* VM-exit controls (table 25-13). */
@@ -245,18 +257,35 @@ enum vmcs_field {
 #define INTERRUPTION_SOFTWARE    4u
 #define INTERRUPTION_PRIVILEGED  5u /* INT1 */
 #define INTERRUPTION_SOFTWARE_EX 6u /* INT3, INTO */
+#define INTERRUPTION_OTHER       7u /* entries: with vector 0, a pending MTF VM exit */
 
 /* Interruptibility state (table 25-3). */
-#define BLOCKING_STI    BIT(0)
-#define BLOCKING_MOV_SS BIT(1)
-#define BLOCKING_SMI    BIT(2)
-#define BLOCKING_NMI    BIT(3)
+#define BLOCKING_STI     BIT(0)
+#define BLOCKING_MOV_SS  BIT(1)
+#define BLOCKING_SMI     BIT(2)
+#define BLOCKING_NMI     BIT(3)
+#define BLOCKING_ENCLAVE BIT(4)
+
+/* Activity state (25.4.2). */
+#define ACTIVITY_ACTIVE   0u
+#define ACTIVITY_HLT      1u
+#define ACTIVITY_SHUTDOWN 2u
+#define ACTIVITY_SIPI     3u /* wait-for-SIPI */
 
 /* Segment access rights (table 25-2): as a descriptor, plus "unusable". */
+#define ACCESS_TYPE(a)  ((unsigned)(a) & 0xf)
+#define ACCESS_S        BIT(4)
+#define ACCESS_DPL(a)   ((unsigned)(a) >> 5 & 3)
+#define ACCESS_P        BIT(7)
+#define ACCESS_L        BIT(13)
+#define ACCESS_DB       BIT(14)
+#define ACCESS_G        BIT(15)
 #define ACCESS_UNUSABLE BIT(16)
 
 /* Pending debug exceptions (table 25-4). */
-#define PENDING_DEBUG_BS BIT(14)
+#define PENDING_DEBUG_ENABLED BIT(12)
+#define PENDING_DEBUG_BS      BIT(14)
+#define PENDING_DEBUG_RTM     BIT(16)
 
 /* Basic exit reasons (appendix C). Bit 31: the VM entry failed. */
 #define REASON_MASK                 0xffffu
