@@ -96,6 +96,7 @@ static const struct damage controls[] = {
     { RIG_LONG, { ON(EPT_POINTER, BEYOND) }, "EPT pointer 0x800070001e: bit 39 is reserved" },
     { RIG_LONG, { ON(SECONDARY_CONTROLS, SECONDARY_TSC_SCALING), SET(TSC_MULTIPLIER, 0) },
       "TSC multiplier 0x0: must not be 0" },
+    { RIG_LONG, { ON(SECONDARY_CONTROLS, SECONDARY_TSC_SCALING) }, NULL },
     /* 27.2.1.2 */
     { RIG_LONG, { ON(EXIT_CONTROLS, EXIT_SAVE_PREEMPTION_TIMER) },
       "VM-exit controls 0x6beffb: bit 22 (save VMX-preemption timer value) wants bit 6" },
@@ -145,6 +146,7 @@ static const struct damage events[] = {
       "VM-entry instruction length 0x10: must not be above 15" },
     /* what is right */
     { RIG_LONG, { SET(ENTRY_INTERRUPTION, EVENT(0, 32)) }, NULL },
+    { RIG_LONG, { SET(ENTRY_INTERRUPTION, EVENT(0, 14)) }, NULL },
     { RIG_LONG, { SET(ENTRY_INTERRUPTION, EVENT(2, 2)) }, NULL },
     { RIG_LONG, { SET(ENTRY_INTERRUPTION, EVENT(3, 14) | BIT(11)), SET(ENTRY_ERROR_CODE, 0x8003) }, NULL },
     { RIG_LONG, { SET(ENTRY_INTERRUPTION, EVENT(3, 6)) }, NULL },
@@ -196,7 +198,9 @@ static const struct damage host[] = {
       "VM-exit controls 0x2bedfb: bit 9 (host address-space size) must be 1 as the CPU is in IA-32e mode" },
     { RIG_LONG, { OFF(HOST_CR4, CR4_PAE) }, "host CR4 0x2000: bit 5 (PAE) must be 1" },
     { RIG_LONG, { SET(HOST_RIP, NOT_CANONICAL) }, "host RIP 0x800000000000: must be a canonical" },
-    /* what is not checked */
+    /* what is right, or not checked */
+    { RIG_LONG, { ON(HOST_CR4, BIT(23)) }, NULL },
+    { RIG_LONG, { OFF(HOST_CR0, CR0_WP) }, NULL },
     { RIG_LONG, { ON(HOST_CR0, CR0_NW | CR0_CD) }, NULL },
     { RIG_LONG, { OFF(EXIT_CONTROLS, EXIT_LOAD_PAT | EXIT_LOAD_EFER),
                   SET(HOST_PAT, ALL), SET(HOST_EFER, ALL) },
@@ -285,7 +289,13 @@ static void test_capabilities(void **state)
     rig_init(&rig, RIG_LONG);
     *rig_field(&rig, VMCS_EPT_POINTER) |= BIT(6);
     assert_true(check());
+    *rig_field(&rig, VMCS_EPT_POINTER) |= BIT(7);
+    rig.cap.ept_vpid |= EPT_CAP_SHADOW_STACK;
+    assert_true(check());
+    *rig_field(&rig, VMCS_EPT_POINTER) &= ~(BIT(6) | BIT(7));
     rig.cap.ept_vpid &= ~EPT_CAP_AD;
+    assert_true(check());
+    *rig_field(&rig, VMCS_EPT_POINTER) |= BIT(6);
     expect("EPT pointer 0x70005e: bit 6 (accessed and dirty flags) is not in IA32_VMX_EPT_VPID_CAP");
 }
 

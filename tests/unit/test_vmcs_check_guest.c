@@ -65,6 +65,8 @@ static const struct damage registers[] = {
       "guest IA32_EFER 0x100: bit 8 (LME) must equal bit 10 (LMA)" },
     { RIG_REAL, { ON(GUEST_EFER, EFER_LME) }, NULL }, /* before paging is turned on */
     { RIG_LONG, { ON(GUEST_CR4, CR4_PCIDE) }, NULL },
+    { RIG_LONG, { ON(GUEST_CR4, BIT(23)) }, NULL },
+    { RIG_LONG, { OFF(GUEST_CR0, CR0_WP) }, NULL },
     { RIG_LONG, { OFF(ENTRY_CONTROLS, ENTRY_LOAD_DEBUG), SET(GUEST_DEBUGCTL, BIT(5)), SET(GUEST_DR7, ALL) },
       NULL },
     { RIG_LONG, { OFF(ENTRY_CONTROLS, ENTRY_LOAD_PAT | ENTRY_LOAD_EFER),
@@ -140,6 +142,7 @@ static const struct damage segments[] = {
       "guest DS access rights 0xc092: type 2 must have bit 0 (accessed)" },
     { RIG_LONG, { SET(GUEST_FS_ACCESS, 0xc099) },
       "guest FS access rights 0xc099: type 9 is code that is not readable" },
+    { RIG_LONG, { SET(GUEST_FS_ACCESS, 0xc091) }, NULL },
     { RIG_LONG, { SET(GUEST_FS_ACCESS, 0xc09b) }, NULL },
     /* DPL */
     { RIG_PROTECTED, { SET(GUEST_SS_ACCESS, 0xc093) },
@@ -178,6 +181,7 @@ static const struct damage segments[] = {
     { RIG_LONG, { OFF(GUEST_SS_ACCESS, ACCESS_G) },
       "guest SS access rights 0x4093: bit 15 (G) must be 1 as bits 31:20 of the limit 0xffffffff are not" },
     { RIG_LONG, { ON(GUEST_CS_ACCESS, ACCESS_DB) }, "guest CS access rights 0xe09b: bit 14 (D/B) must be 0" },
+    { RIG_LONG, { SET(GUEST_CS_ACCESS, 0xc09b), SET(GUEST_RIP, 0x1000) }, NULL },
     { RIG_PROTECTED, { ON(GUEST_CS_ACCESS, ACCESS_L) }, NULL },
     /* TR */
     { RIG_LONG, { SET(GUEST_TR_ACCESS, 0x83) }, "guest TR access rights 0x83: type 3 must be 11 (busy TSS)" },
@@ -256,6 +260,7 @@ static const struct damage other[] = {
                   OFF(PIN_CONTROLS, PIN_VIRTUAL_NMIS) }, NULL },
     { RIG_LONG, { SET(GUEST_INTERRUPTIBILITY, BLOCKING_ENCLAVE | BLOCKING_MOV_SS) },
       "guest interruptibility state 0x12: bits 4 (enclave) and 1 (MOV SS) must not both be 1" },
+    { RIG_LONG, { SET(GUEST_INTERRUPTIBILITY, BLOCKING_ENCLAVE) }, NULL },
     { RIG_LONG, { SET(GUEST_INTERRUPTIBILITY, BLOCKING_STI) }, NULL },
     { RIG_LONG, { SET(GUEST_INTERRUPTIBILITY, BLOCKING_NMI | BLOCKING_MOV_SS) }, NULL },
     /* pending debug exceptions */

@@ -54,8 +54,7 @@ static const struct rig_gate rig_gates[] = {
     { VMCS_SECONDARY_CONTROLS, VMCS_SECONDARY_CONTROLS, CONTROL_PRIMARY, PRIMARY_SECONDARY },
 };
 
-/* A field's place, from the width, type and index in its encoding (table 25-21); RIG_FIELDS if it has none.
- */
+/* A field's place, from the width, type and index in its encoding (25.11.2); RIG_FIELDS if it has none. */
 static inline unsigned rig_index(enum vmcs_field field)
 {
     unsigned f = (unsigned)field;

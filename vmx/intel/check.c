@@ -29,7 +29,7 @@ uint64_t check_read(const struct check *c, enum vmcs_field field)
 {
     uint64_t value = c->vmcs->read(c->vmcs->context, field);
 
-    switch ((unsigned)field >> 13 & 3) { /* the width is in bits 14:13 of the encoding (table 25-21) */
+    switch ((unsigned)field >> 13 & 3) { /* the width is in bits 14:13 of the encoding (25.11.2) */
     case 0:
         return (uint16_t)value;
     case 2:

@@ -144,11 +144,11 @@ static bool check_code_dpl(struct check *c, const struct segments *all)
     uint64_t access = all->s[SEG_CS].access;
     unsigned type = ACCESS_TYPE(access), dpl = ACCESS_DPL(access), ss = ACCESS_DPL(all->s[SEG_SS].access);
 
-    if (type == TYPE_DATA_RW && dpl != 0)
+    if (type == TYPE_DATA_RW && dpl != 0) /* else it equals that of SS, which was checked */
         return check_fail(c, names[SEG_CS].access, access, "DPL %u must be 0 as the type is 3", dpl);
-    if ((type & TYPE_IS_CODE) && !(type & TYPE_CONFORMING) && dpl != ss)
+    if (!(type & TYPE_CONFORMING) && dpl != ss)
         return check_fail(c, names[SEG_CS].access, access, "DPL %u differs from the DPL %u of SS", dpl, ss);
-    if ((type & TYPE_IS_CODE) && (type & TYPE_CONFORMING) && dpl > ss)
+    if (dpl > ss)
         return check_fail(c, names[SEG_CS].access, access,
                           "DPL %u of conforming code is above the DPL %u of SS", dpl, ss);
     return true;
