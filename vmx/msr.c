@@ -1,8 +1,9 @@
 /*
- * The guest's MSRs: a table of what it may read and write. What is not in the table does not exist: #GP(0).
- * The MSRs that the CPU switches itself (SYSCALL, SYSENTER, FS and GS bases) never get here. Source: AMD APM
- * vol. 2, appendix A; Intel SDM vol. 4.
+ * The guest's MSRs: a table of what it may read and write, and a short one of the back end's, for what only
+ * its CPUs have. What is in neither does not exist: #GP(0). The MSRs that the CPU switches itself (SYSCALL,
+ * SYSENTER, FS and GS bases) never get here. Source: AMD APM vol. 2, appendix A; Intel SDM vol. 4.
  */
+#include "vmx/msr.h"
 #include "vmx/vcpu.h"
 #include "arch/x86_64/cpu.h"
 #include "kernel/log.h"
@@ -19,14 +20,7 @@
 #define MTRR_DEF_E    BIT(11)
 #define MTRR_DEF_FE   BIT(10)
 
-/* One range of MSRs with one meaning. A NULL function: #GP(0). */
-struct msr_rule {
-    uint32_t first, last;
-    int (*read)(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
-    int (*write)(struct vcpu *vcpu, uint32_t msr, uint64_t value);
-};
-
-static int read_zero(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+int msr_read_zero(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
     (void)vcpu;
     (void)msr;
@@ -34,11 +28,19 @@ static int read_zero(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     return 0;
 }
 
-static int write_zero_only(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+int msr_write_zero_only(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     (void)vcpu;
     (void)msr;
     return value ? -EINVAL : 0;
+}
+
+int msr_write_ignored(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    (void)vcpu;
+    (void)msr;
+    (void)value;
+    return 0;
 }
 
 static int read_tsc(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
@@ -179,34 +181,6 @@ static int write_tsc_aux(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     return 0;
 }
 
-/* HWCR: TscFreqSel (the TSC runs at the P0 frequency) is all that a guest may learn; APM vol. 2, 3.2.10. */
-static int read_hwcr(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
-{
-    (void)vcpu;
-    (void)msr;
-    *value = BIT(24);
-    return 0;
-}
-
-/* Stock kernels write the bits that speed up or serialise single instructions; these are the host's to
- * choose. */
-static int write_ignored(struct vcpu *vcpu, uint32_t msr, uint64_t value)
-{
-    (void)vcpu;
-    (void)msr;
-    (void)value;
-    return 0;
-}
-
-/* DE_CFG: LFENCE serialises (bit 1), as on every CPU that Plinth runs on. */
-static int read_de_cfg(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
-{
-    (void)vcpu;
-    (void)msr;
-    *value = BIT(1);
-    return 0;
-}
-
 static int read_kvm(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
     *value = msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW ? vcpu->vm->wall_clock_gpa
@@ -218,13 +192,12 @@ static int read_kvm(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 /* clang-format off */
 static const struct msr_rule rules[] = {
     /* first     last        read                write */
-    { 0x010,      0x010,      read_tsc,           write_ignored },       /* TSC: one clock for the whole VM */
+    { 0x010,      0x010,      read_tsc,           msr_write_ignored },   /* TSC: one clock for the whole VM */
     { 0x011,      0x012,      read_kvm,           kvm_msr_write },       /* KVM's old clock MSRs */
     { 0x01b,      0x01b,      read_intc,          write_intc },          /* APIC_BASE */
-    { 0x08b,      0x08b,      read_zero,          NULL },                /* PATCH_LEVEL */
     { 0x0fe,      0x0fe,      read_mtrr_cap,      NULL },                /* MTRRcap */
-    { 0x179,      0x17a,      read_zero,          write_zero_only },     /* MCG_CAP: no banks; MCG_STATUS */
-    { 0x1d9,      0x1d9,      read_zero,          write_zero_only },     /* DebugCtl */
+    { 0x179,      0x17a,      msr_read_zero,      msr_write_zero_only },    /* MCG_CAP: no banks; MCG_STATUS */
+    { 0x1d9,      0x1d9,      msr_read_zero,      msr_write_zero_only },    /* DebugCtl */
     { 0x200,      0x20f,      read_mtrr_variable, write_mtrr_variable }, /* MTRRphysBase, MTRRphysMask */
     { 0x250,      0x250,      read_mtrr_fixed,    write_mtrr_fixed },    /* MTRRfix64K */
     { 0x258,      0x259,      read_mtrr_fixed,    write_mtrr_fixed },    /* MTRRfix16K */
@@ -236,28 +209,31 @@ static const struct msr_rule rules[] = {
     { 0x4b564d00, 0x4b564d01, read_kvm,           kvm_msr_write },       /* KVM clock */
     { 0xc0000080, 0xc0000080, read_backend,       write_efer },          /* EFER */
     { 0xc0000103, 0xc0000103, read_tsc_aux,       write_tsc_aux },       /* TSC_AUX */
-    { 0xc0010010, 0xc0010010, read_zero,          write_zero_only },     /* SYSCFG */
-    { 0xc0010015, 0xc0010015, read_hwcr,          write_ignored },       /* HWCR */
-    { 0xc001001f, 0xc001001f, read_zero,          write_ignored },       /* NB_CFG: Linux opens ECS by it */
-    { 0xc0011029, 0xc0011029, read_de_cfg,        write_ignored },       /* DE_CFG */
 };
 /* clang-format on */
 
-static const struct msr_rule *find_rule(uint32_t msr)
+static const struct msr_rule *find_in(const struct msr_rule *table, size_t count, uint32_t msr)
 {
-    size_t low = 0, high = ARRAY_SIZE(rules);
+    size_t low = 0, high = count;
 
     while (low < high) {
         size_t middle = (low + high) / 2;
 
-        if (msr > rules[middle].last)
+        if (msr > table[middle].last)
             low = middle + 1;
-        else if (msr < rules[middle].first)
+        else if (msr < table[middle].first)
             high = middle;
         else
-            return &rules[middle];
+            return &table[middle];
     }
     return NULL;
+}
+
+static const struct msr_rule *find_rule(uint32_t msr)
+{
+    const struct msr_rule *rule = find_in(rules, ARRAY_SIZE(rules), msr);
+
+    return rule ? rule : find_in(vmx_ops->msr_rules, vmx_ops->msr_rule_count, msr);
 }
 
 /* The guest meets #GP; the first refusals of a VM are worth a line, since they explain a guest that then

@@ -11,6 +11,7 @@
 #include "vmx/gva.h"
 
 struct cpu;
+struct msr_rule;
 struct vcpu;
 struct vm;
 
@@ -163,6 +164,10 @@ struct vmx_ops {
     enum code_size (*code_size)(const struct vcpu *vcpu);
     void (*set_cr2)(struct vcpu *vcpu, uint64_t cr2);
     void (*set_dr6)(struct vcpu *vcpu, uint64_t set); /* ORs bits in */
+
+    /* MSRs that only its CPUs have; sorted, none of them in msr.c's own table. */
+    const struct msr_rule *msr_rules;
+    unsigned msr_rule_count;
 
     /* The MSRs that the CPU keeps in the guest's state (msr.c names them). -EINVAL if it is none of them. */
     int (*msr_get)(const struct vcpu *vcpu, uint32_t msr, uint64_t *value);

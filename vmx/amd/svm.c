@@ -476,6 +476,8 @@ const struct vmx_ops vmx_ops_amd = {
     .code_size = svm_code_size,
     .set_cr2 = svm_set_cr2,
     .set_dr6 = svm_set_dr6,
+    .msr_rules = svm_msr_rules,
+    .msr_rule_count = SVM_MSR_RULES,
     .msr_get = svm_msr_get,
     .msr_set = svm_msr_set,
 };

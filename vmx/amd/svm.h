@@ -3,6 +3,7 @@
 
 #include "lib/types.h"
 #include "vmx/amd/vmcb.h"
+#include "vmx/msr.h"
 #include "vmx/vcpu.h"
 
 /* CPUID 8000_000Ah EDX, APM vol. 3, E.4.9. */
@@ -56,6 +57,10 @@ bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb);
 void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb);
 void svm_unload(hpa_t host_vmcb, hpa_t guest_vmcb);
 void svm_window(hpa_t host_vmcb, hpa_t guest_vmcb);
+
+/* msr.c */
+#define SVM_MSR_RULES 5
+extern const struct msr_rule svm_msr_rules[SVM_MSR_RULES];
 
 /* exit.c: struct vmx_ops.enter */
 void svm_enter(struct vcpu *vcpu);

@@ -274,16 +274,6 @@ static __cold void cr8_changed(struct vcpu *vcpu, uint8_t cr8)
     vcpu->intc->set_cr8(vcpu->intc_context, cr8);
 }
 
-static __cold void entry_failed(struct vcpu *vcpu, uint32_t reason)
-{
-    vcpu->exits[EXIT_INVALID]++;
-    if ((reason & REASON_MASK) == REASON_ENTRY_MACHINE_CHECK)
-        panic(
-            "machine check while vm %s was entered: the hardware reported an error that it could not correct",
-            vcpu->vm->name);
-    vm_die(vcpu->vm, "VM entry of vCPU %u failed with reason %u", vcpu->index, reason & REASON_MASK);
-}
-
 bool vmx_exit(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
@@ -295,20 +285,13 @@ bool vmx_exit(struct vcpu *vcpu)
     if (vmx->apic_page && unlikely(vmx->apic_page[APIC_TPR / 4] >> 4 != vcpu->cr8))
         cr8_changed(vcpu, (uint8_t)(vmx->apic_page[APIC_TPR / 4] >> 4));
     if (unlikely(reason & REASON_ENTRY_FAILED))
-        entry_failed(vcpu, reason);
+        vmx_entry_failed(vcpu, reason);
     else if (decode_exit(vcpu, reason))
         exit_handle(vcpu);
     again = likely(vcpu_goes_on(vcpu)) || vcpu_prepare(vcpu);
     if (again)
         write_registers(vcpu, vmx);
     return again;
-}
-
-__cold void vmx_entry_refused(struct vcpu *vcpu)
-{
-    vcpu->exits[EXIT_INVALID]++;
-    vm_die(vcpu->vm, "VM entry of vCPU %u was refused with error %llu", vcpu->index,
-           (unsigned long long)vmcs_read(VMCS_INSTRUCTION_ERROR));
 }
 
 void vmx_enter(struct vcpu *vcpu)

@@ -589,6 +589,8 @@ const struct vmx_ops vmx_ops_intel = {
     .code_size = vmx_code_size,
     .set_cr2 = vmx_set_cr2,
     .set_dr6 = vmx_set_dr6,
+    .msr_rules = vmx_msr_rules,
+    .msr_rule_count = VMX_MSR_RULES,
     .msr_get = vmx_msr_get,
     .msr_set = vmx_msr_set,
 };

@@ -6,6 +6,7 @@
 #include "kernel/panic.h"
 #include "vmx/intel/controls.h"
 #include "vmx/intel/vmcs.h"
+#include "vmx/msr.h"
 #include "vmx/vcpu.h"
 
 /* MSRs that neither the VMCS nor vcpu.c switches: the guest's stay in the CPU until another vCPU's go there.
@@ -92,8 +93,13 @@ void vmx_run(struct vcpu *vcpu, bool launched);
 
 /* exit.c: deals with one exit; true: enter the guest again at once. */
 bool vmx_exit(struct vcpu *vcpu);
-/* The CPU refused VMLAUNCH or VMRESUME itself: nothing of the guest was loaded. */
+/*
+ * entry_failure.c: the VM stops, and its log says which field breaks which rule. Refused: VMLAUNCH or
+ * VMRESUME itself failed and nothing of the guest was loaded; else guest state was being loaded (exit
+ * reason).
+ */
 void vmx_entry_refused(struct vcpu *vcpu);
+void vmx_entry_failed(struct vcpu *vcpu, uint32_t reason);
 /* struct vmx_ops.enter */
 void vmx_enter(struct vcpu *vcpu);
 
@@ -105,6 +111,10 @@ void vmx_set_cr0(uint64_t cr0);
 void vmx_set_cr4(uint64_t cr4);
 /* Loads the four entries from guest memory where PAE paging is on. -EINVAL if one has reserved bits set. */
 int vmx_load_pdptes(const struct vcpu *vcpu) __must_check;
+
+/* msr.c */
+#define VMX_MSR_RULES 4
+extern const struct msr_rule vmx_msr_rules[VMX_MSR_RULES];
 
 /* state.c: members of struct vmx_ops */
 void vmx_get_system(const struct vcpu *vcpu, struct vcpu_system *out);
