@@ -198,6 +198,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_EXCEPTION] = exit_exception,
     [EXIT_IRET] = exit_iret,
     [EXIT_NMI_WINDOW] = exit_nmi_window,
+    [EXIT_TASK_SWITCH] = exit_task_switch,
     [EXIT_XSETBV] = exit_xsetbv,
     [EXIT_SKIP] = exit_skip,
     [EXIT_UNDEFINED] = exit_undefined,

@@ -203,6 +203,20 @@ static int pdpte(const struct gmem *mem, const struct gva_mode *mode, gva_t addr
     return 0;
 }
 
+int gva_read_pdptes(const struct gmem *mem, uint64_t cr3, unsigned bits, uint64_t pdpte[4])
+{
+    uint64_t reserved = BITS(63, bits) | BITS(8, 5) | BITS(2, 1);
+
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t *slot = gmem_ptr(mem, gpa((cr3 & PAE_ROOT) + i * 8), 8);
+
+        pdpte[i] = slot ? entry_load(slot, 8) : 0;
+        if ((pdpte[i] & PTE_P) && (pdpte[i] & reserved))
+            return -EINVAL;
+    }
+    return 0;
+}
+
 /* Finds the entries and the page for `address`, whatever the access. As follow(). */
 static int gather(const struct gmem *mem, const struct gva_mode *mode, gva_t address, struct walk *walk,
                   uint32_t *error_code)

@@ -39,6 +39,12 @@ int gva_translate(const struct gmem *mem, const struct gva_mode *mode, gva_t add
                   gpa_t *out, uint32_t *error_code) __must_check;
 
 /*
+ * PAE's top level as a load of CR3 takes it: four entries, `bits` is the width of physical addresses. -EINVAL
+ * if one that is present has reserved bits set. An entry outside of RAM is not present.
+ */
+int gva_read_pdptes(const struct gmem *mem, uint64_t cr3, unsigned bits, uint64_t pdpte[4]) __must_check;
+
+/*
  * A translation that was found, with what it was found by: the mode, and each entry of the tables. It holds
  * as long as all of them are what they were, which is far cheaper to see than to walk; so it needs no
  * invalidation and is never stale.

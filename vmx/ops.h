@@ -30,6 +30,7 @@ enum vmexit_reason {
     EXIT_EXCEPTION,  /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
     EXIT_IRET,       /* the guest is about to leave its NMI handler */
     EXIT_NMI_WINDOW, /* the guest has left its NMI handler */
+    EXIT_TASK_SWITCH,
     EXIT_XSETBV,
     EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD, PAUSE */
     EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
@@ -40,6 +41,9 @@ enum vmexit_reason {
     EXIT_UNKNOWN,    /* an exit that nobody asked for */
     EXIT_REASONS,
 };
+
+/* What asks for a task switch. Values as in Intel SDM vol. 3, table 28-2. */
+enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE };
 
 struct vmexit {
     uint8_t reason; /* enum vmexit_reason */
@@ -62,6 +66,17 @@ struct vmexit {
             uint8_t vector;
             uint32_t error;
         } exception;
+        /*
+         * The CPU has found the new TSS fit, and the rights. TASK_GATE: an event came to a task gate of the
+         * IDT. It is in vcpu->event still, but for INT n, INT3 and INTO, whose length is in `length`; that
+         * is 0 for others, and RIP is where the old task goes on.
+         */
+        struct {
+            uint16_t selector; /* of the new TSS */
+            uint8_t source;    /* enum task_source */
+            bool has_error;    /* the event has an error code */
+            uint32_t error;
+        } task;
         struct {
             uint64_t code, info1, info2; /* raw, for the log only */
         } raw;
@@ -92,12 +107,14 @@ struct vcpu_segment {
 #define SEG_ATTR_DOWN 0x0004u /* data: expand-down; code: conforming */
 #define SEG_ATTR_RW   0x0002u /* data: writable; code: readable */
 #define SEG_ATTR_S    0x0010u
+#define SEG_ATTR_DPL  0x0060u
 #define SEG_ATTR_P    0x0080u
 #define SEG_ATTR_L    0x0200u
 #define SEG_ATTR_DB   0x0400u
 #define SEG_ATTR_G    0x0800u
 
-/* What is not a general register. For reset, boot state, save and crash reports; not for hot paths. */
+/* What is not a general register. For reset, boot state, save, task switches and crash reports; not for hot
+ * paths. */
 struct vcpu_system {
     struct vcpu_segment segment[SEG_COUNT], ldtr, tr;
     struct {

@@ -72,6 +72,7 @@ struct vcpu {
 #define RFLAGS_TF    BIT(8)
 #define RFLAGS_IF    BIT(9)
 #define RFLAGS_RF    BIT(16)
+#define RFLAGS_AC    BIT(18)
 
 #define VECTOR_DB 1
 #define VECTOR_UD 6
@@ -161,6 +162,7 @@ static inline void exit_handle(struct vcpu *vcpu)
 
 void exit_io(struct vcpu *vcpu);
 void exit_memory(struct vcpu *vcpu);
+void exit_task_switch(struct vcpu *vcpu);
 
 /* msr.c */
 void exit_msr_read(struct vcpu *vcpu);

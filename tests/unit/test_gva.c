@@ -413,6 +413,34 @@ static void test_entry_changes_under_the_walk(void **state)
     assert_int_equal(get(self, 8), ROOT | OPEN | A | D);
 }
 
+/* What a load of CR3 takes: Intel SDM vol. 3, 4.4.1 and table 4-8. */
+static void test_read_pdptes(void **state)
+{
+    static const unsigned reserved[] = { 1, 2, 5, 6, 7, 8, 40, 51, 62, 63 };
+    static const unsigned free[] = { 3, 4, 9, 10, 11, 12, 39 };
+    uint64_t pdpte[4];
+
+    (void)state;
+    make_pae();
+    put(ROOT + 0x20, 0x9000 | P, 8);
+    put(ROOT + 0x28, ~UINT64_C(1), 8); /* not present: nothing is reserved */
+    put(ROOT + 0x30, 0, 8);
+    assert_int_equal(gva_read_pdptes(&mem, ROOT + 0x20 + 0x18, 40, pdpte), 0); /* PWT, PCD */
+    assert_int_equal(pdpte[0], 0x9000 | P);
+    assert_int_equal(pdpte[1], ~UINT64_C(1));
+    assert_int_equal(pdpte[3], PD | P);
+    for (unsigned i = 0; i < ARRAY_SIZE(reserved); i++) {
+        put(ROOT + 0x38, PD | P | BIT(reserved[i]), 8);
+        assert_int_equal(gva_read_pdptes(&mem, ROOT + 0x20, 40, pdpte), -EINVAL);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(free); i++) {
+        put(ROOT + 0x38, PD | P | BIT(free[i]), 8);
+        assert_int_equal(gva_read_pdptes(&mem, ROOT + 0x20, 40, pdpte), 0);
+    }
+    assert_int_equal(gva_read_pdptes(&mem, 0xfffffff0, 40, pdpte), 0); /* outside of RAM */
+    assert_int_equal(pdpte[0] | pdpte[1] | pdpte[2] | pdpte[3], 0);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -435,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_two_level_pages),
         cmocka_unit_test(test_pae_pages),
         cmocka_unit_test(test_pae_registers),
+        cmocka_unit_test(test_read_pdptes),
         cmocka_unit_test(test_not_present),
         cmocka_unit_test(test_outside_ram),
         cmocka_unit_test(test_reserved_bits),

@@ -6,8 +6,7 @@
 #include "vmx/intel/vmx.h"
 #include "arch/x86_64/cpu.h"
 #include "lib/errno.h"
-#include "lib/string.h"
-#include "vmx/gmem.h"
+#include "vmx/gva.h"
 
 #define CR0_VALID                                                                                            \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
@@ -20,9 +19,6 @@
 
 /* Changes of these reload the PDPTEs of PAE paging (4.4.1), or end translations (4.10.4.1). */
 #define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP)
-
-#define PDPTE_P        BIT(0)
-#define PDPTE_RESERVED (UINT64_C(0x1e6) | ~UINT64_C(0xfffffffffffff)) /* table 4-8, and above 52 bits */
 
 uint64_t vmx_cr0(void)
 {
@@ -51,14 +47,10 @@ void vmx_set_cr4(uint64_t cr4)
 
 int vmx_load_pdptes(const struct vcpu *vcpu)
 {
-    uint64_t table = vmcs_read(VMCS_GUEST_CR3) & UINT64_C(0xffffffe0), pdpte[4] = { 0 };
-    const uint8_t *from = gmem_ptr(&vcpu->vm->mem, gpa(table), sizeof(pdpte));
+    uint64_t pdpte[4];
 
-    if (from)
-        memcpy(pdpte, from, sizeof(pdpte));
-    for (unsigned i = 0; i < 4; i++)
-        if ((pdpte[i] & PDPTE_P) && (pdpte[i] & PDPTE_RESERVED))
-            return -EINVAL;
+    if (gva_read_pdptes(&vcpu->vm->mem, vmcs_read(VMCS_GUEST_CR3), vcpu->cpuid.phys_bits, pdpte))
+        return -EINVAL;
     for (unsigned i = 0; i < 4; i++)
         vmcs_write(vmcs_nth(VMCS_GUEST_PDPTE0, i), pdpte[i]);
     return 0;

@@ -363,8 +363,4 @@ enum vmcs_field {
 
 /* Exit qualification of a task switch (table 28-2). */
 #define TASK_SELECTOR(q) ((uint16_t)(q))
-#define TASK_SOURCE(q)   ((unsigned)(q) >> 30 & 3)
-#define TASK_CALL        0u
-#define TASK_IRET        1u
-#define TASK_JMP         2u
-#define TASK_GATE        3u
+#define TASK_SOURCE(q)   ((unsigned)(q) >> 30 & 3) /* enum task_source */
