@@ -123,6 +123,32 @@ static void decode_instruction(struct vcpu *vcpu, enum vmexit_reason reason)
     vcpu->exit.length = instruction_length();
 }
 
+/*
+ * The CPU never switches tasks itself (26.4.2). An event that came through a task gate is in vcpu->event by
+ * now, but for INT n, INT1, INT3 and INTO, whose length says where the old task goes on. NMIs are blocked for
+ * the task that handles one, and open for what its IRET goes back to, whether the CPU has seen to that or
+ * not.
+ */
+static void decode_task_switch(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    struct vmexit *exit = &vcpu->exit;
+    uint64_t q = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    bool gate = TASK_SOURCE(q) == TASK_GATE, event = gate && vcpu->event.valid;
+
+    exit->reason = EXIT_TASK_SWITCH;
+    exit->length = event ? 0 : instruction_length();
+    exit->task.selector = TASK_SELECTOR(q);
+    exit->task.source = (uint8_t)TASK_SOURCE(q);
+    exit->task.has_error = event && vcpu->event.has_error;
+    exit->task.error = event ? vcpu->event.error : 0;
+    if (event && vcpu->event.type == EVENT_NMI)
+        vmx->interruptibility |= BLOCKING_NMI;
+    else if (exit->task.source == TASK_IRET)
+        vmx->interruptibility &= ~BLOCKING_NMI;
+    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, vmx->interruptibility);
+}
+
 static void decode_unknown(struct vcpu *vcpu, uint32_t reason)
 {
     vcpu->exit.reason = EXIT_UNKNOWN;
@@ -140,6 +166,9 @@ static __cold void decode_rare(struct vcpu *vcpu, uint32_t reason)
         break;
     case REASON_TRIPLE_FAULT:
         vcpu->exit.reason = EXIT_SHUTDOWN;
+        break;
+    case REASON_TASK_SWITCH:
+        decode_task_switch(vcpu);
         break;
     case REASON_NMI_WINDOW:
         vcpu->exit.reason = EXIT_NMI_WINDOW;
