@@ -8,7 +8,7 @@ GUEST_LD := -nostdlib -z max-page-size=4096 -z noexecstack --no-warn-rwx-segment
             -T tests/guest/guest.ld
 
 # These stay in 32-bit protected mode; all others run in long mode.
-GUEST_32 := mmio32 mmio16
+GUEST_32 := mmio32 mmio16 task32
 GUESTS   := $(patsubst tests/guest/%.c,%,$(wildcard tests/guest/*.c)) \
             $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 GUEST_64 := $(filter-out $(GUEST_32),$(GUESTS))

@@ -17,7 +17,7 @@ debug-exit = true
 """
 
 GUESTS = ["cpuid", "exceptions", "hypercall", "ioapic", "kvmclock", "lapic", "mmio", "mmio16", "mmio32", "msr", "paging", "pci", "pic",
-          "pit", "pmtimer", "ports", "rtc", "uart", "x2apic"]
+          "pit", "pmtimer", "ports", "rtc", "task32", "uart", "x2apic"]
 
 # These watch seconds go by, which are too many instructions to count.
 LASTING = {"pmtimer", "rtc"}
