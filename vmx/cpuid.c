@@ -48,10 +48,10 @@
 
 /* Leaf 0x80000001 ECX: LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH. No SVM, IBS, SKINIT, TBM, FMA4, TCE or perf
  * counters. */
-#define FXC_PASS  (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
-/* Leaf 0x80000001 EDX: the leaf 1 twins, SYSCALL NX MMXEXT FFXSR 1G-pages RDTSCP LM. */
-#define FXD_PASS  (UINT32_C(0x0183f3ff) | BIT(11) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29))
-#define FXD_ADDED (BIT(9) | BIT(12))
+#define FXC_PASS (BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(8))
+/* Leaf 0x80000001 EDX: the leaf 1 twins where the CPU has them, SYSCALL NX MMXEXT FFXSR 1G-pages RDTSCP LM.
+ */
+#define FXD_PASS (UINT32_C(0x0183f3ff) | BIT(11) | BIT(20) | BIT(22) | BIT(25) | BIT(26) | BIT(27) | BIT(29))
 
 #define F80000007D_INVARIANT_TSC BIT(8)
 
@@ -139,7 +139,7 @@ static void build_extended(struct cpuid_table *t, const struct cpuid_config *c)
     t->extended[0].regs = (struct cpuid_regs){ 0x80000000 + CPUID_EXT_MAX, r.ebx, r.ecx, r.edx };
     c->host(0x80000001, 0, &r);
     t->extended[1].regs = (struct cpuid_regs){ r.eax, 0, (uint32_t)(r.ecx & FXC_PASS),
-                                               (uint32_t)((r.edx & FXD_PASS) | FXD_ADDED) };
+                                               (uint32_t)(r.edx & FXD_PASS) };
     for (uint32_t i = 2; i <= 6; i++)
         if (host_max >= 0x80000000 + i)
             c->host(0x80000000 + i, 0, &t->extended[i].regs);

@@ -6,6 +6,7 @@
 #include "arch/x86_64/cpu.h"
 #include "vmx/decode.h"
 #include "vmx/intel/check.h"
+#include "vmx/intel/ept.h"
 
 #define RIG_FIELDS   0x200u
 #define RIG_VAPIC    0x5000u
