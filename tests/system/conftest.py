@@ -6,7 +6,42 @@ import subprocess
 
 import pytest
 
-from machine import OUT, TOP, Locked, Machine, make_image
+from bochs import Bochs
+from machine import OUT, TOP, Locked, make_image
+from qemu import Qemu
+
+EMULATORS = {"amd": Qemu, "intel": Bochs}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "vendors(*NAMES): the CPU vendors that a test is for; amd is run by QEMU, intel by Bochs. Default: both")
+    config.addinivalue_line("markers", "check: one of the few tests of `make check`")
+
+
+def pytest_generate_tests(metafunc):
+    """Every test that starts a machine is run once for each vendor, unless it says which."""
+    if "vendor" not in metafunc.fixturenames:
+        return
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if not any("vendor" in re.split(r"[ ,]+", names) for names in own):
+        only = metafunc.definition.get_closest_marker("vendors")
+        metafunc.parametrize("vendor", only.args if only else list(EMULATORS))
+
+
+@pytest.fixture
+def vendor(request):
+    """"amd" or "intel"; pytest_generate_tests gives it."""
+    return request.param
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """A test is good only if the emulator, too, has nothing to complain of."""
+    outcome = yield
+    outcome.get_result()
+    for machine in getattr(item, "machines", []):
+        wrong = machine.complaints()
+        assert not wrong, f"{machine.name}: the emulator complains:\n" + "\n".join(wrong[:20])
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -19,18 +54,24 @@ def pytest_runtest_makereport(item):
             with open(machine.log_path, encoding="utf-8", errors="replace", newline="") as file:
                 text = file.read().replace("\r", "")
             report.sections.append((f"serial line of {machine.name} (its end)", text[-6000:]))
+            wrong = machine.complaints()
+            if wrong:
+                report.sections.append((f"complaints of the emulator of {machine.name}", "\n".join(wrong[:20])))
 
 
 @pytest.fixture
-def boot(request):
-    """boot(config, files, cmdline=..., machine=..., memory=..., smp=..., uefi=...) starts a machine for the length of the test."""
+def boot(request, vendor):
+    """
+    boot(config, files, cmdline=..., memory=..., smp=..., cpu=..., date=..., counted=...) starts a machine of the test's vendor for
+    the length of the test. Qemu and Bochs tell what else each of them takes.
+    """
     machines = request.node.machines = []
 
     def start(config, files=None, cmdline="", plinth=None, **options):
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.name).strip("-")
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{request.path.stem}-{request.node.name}".replace("test_", "")).strip("-")
         if machines:
             name += f"-{len(machines) + 1}"
-        machine = Machine(name, make_image(config, files or {}, cmdline, plinth), **options)
+        machine = EMULATORS[vendor](name, make_image(config, files or {}, cmdline, plinth), **options)
         machines.append(machine)
         return machine
 

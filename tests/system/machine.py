@@ -1,12 +1,10 @@
-"""A machine that runs Plinth: an image made by tools/mkiso, started in QEMU, watched over its serial line."""
+"""What every machine that runs Plinth has in common: an image made by tools/mkiso, and a serial line that is watched."""
 
 import fcntl
 import hashlib
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import time
 
@@ -14,10 +12,6 @@ import pexpect
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 OUT = os.path.join(TOP, "build/test")
-FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-FIRMWARE_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-CPU = "EPYC,+svm,+npt"
-TIME_LIMIT = 120  # seconds for any one wait; nothing that works takes as long
 
 
 class Locked:
@@ -69,7 +63,7 @@ def make_image(config, files, cmdline="", plinth=None):
         command = [os.path.join(TOP, "tools/mkiso"), toml, "-o", iso, "--no-check", "--kernel", plinth]
         if cmdline:
             command += ["--cmdline", cmdline]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"mkiso failed:\n{done.stdout}{done.stderr}"
         if config is None:
             without_config(iso, folder)
@@ -91,34 +85,28 @@ def without_config(iso, folder):
 
 
 class Machine:
-    """One run of QEMU. Every wait has an end; the whole serial line is kept in build/test/NAME.log."""
+    """
+    One run of one emulator: qemu.py and bochs.py start it and say where its serial line is (`child`, something of pexpect's).
+    Every wait has an end; the whole serial line is kept in build/test/NAME.log.
+    """
 
-    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU, counted=False,
-                 serial=("-serial", "stdio"), extra=()):
-        """counted: its time is the number of instructions executed (one a nanosecond), so that no load of the test machine shows."""
+    time_limit = 120  # seconds for any one wait; nothing that works takes as long
+
+    def __init__(self, name):
+        os.makedirs(OUT, exist_ok=True)
         self.name = name
         self.log_path = os.path.join(OUT, name + ".log")
-        self.monitor_path = os.path.join("/tmp", f"plinth-{os.getpid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
-        command = ["-machine", machine, "-accel", "tcg,thread=single" if counted else "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp), "-m", memory, "-nic", "none",
-                   "-display", "none", "-monitor", f"unix:{self.monitor_path},server=on,wait=off", "-no-reboot", "-cdrom", iso,
-                   *serial, *extra]
-        if counted:
-            command += ["-icount", "shift=0,sleep=off"]
-        if uefi:
-            variables = os.path.join(OUT, name + ".vars")
-            shutil.copyfile(FIRMWARE_VARS, variables)
-            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}",
-                        "-drive", f"if=pflash,format=raw,file={variables}"]
-        os.makedirs(OUT, exist_ok=True)
         self.log = open(self.log_path, "w", encoding="utf-8", errors="replace", newline="")
-        self.log.write("qemu-system-x86_64 " + " ".join(command) + "\n")
-        self.child = pexpect.spawn("qemu-system-x86_64", command, timeout=TIME_LIMIT, encoding="utf-8", codec_errors="replace",
-                                   logfile=None, maxread=65536, dimensions=(50, 200))
-        self.child.logfile_read = self.log
-        self.child.delaybeforesend = None
+        self.child = None
 
-    def expect(self, pattern, timeout=TIME_LIMIT):
+    def watch(self, child):
+        self.child = child
+        child.logfile_read = self.log
+        child.delaybeforesend = None
+
+    def expect(self, pattern, timeout=None):
         """Waits for a regular expression; returns its match. It fails with what was waited for, never by hanging."""
+        timeout = timeout or self.time_limit
         try:
             self.child.expect(pattern, timeout=timeout)
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
@@ -126,7 +114,7 @@ class Machine:
             raise AssertionError(f"{self.name}: the machine {what} without {pattern!r}; its log is {self.log_path}") from None
         return self.child.match
 
-    def expect_all(self, patterns, timeout=TIME_LIMIT):
+    def expect_all(self, patterns, timeout=None):
         """Waits for each of several, in whatever order they come."""
         left = list(patterns)
         while left:
@@ -136,51 +124,33 @@ class Machine:
     def send(self, text):
         self.child.send(text)
 
-    def ask(self, prompt, command, timeout=TIME_LIMIT):
+    def ask(self, prompt, command, timeout=None):
         """Types a command and returns what it printed before the prompt came back."""
         self.send(command + "\r")
         self.expect(re.escape(command) + r"\s*\r?\n", timeout)
         self.expect(prompt, timeout)
         return self.child.before
 
-    def ends(self, timeout=TIME_LIMIT):
-        """Waits until QEMU ends by itself; returns its exit code."""
-        self.child.expect(pexpect.EOF, timeout=timeout)
-        self.child.close()
-        return self.child.exitstatus
+    def is_alive(self):
+        """Whether the emulator still runs."""
+        raise NotImplementedError
 
-    def monitor(self, command):
-        """The answer of QEMU's monitor."""
-        self.until(lambda: os.path.exists(self.monitor_path))
-        with socket.socket(socket.AF_UNIX) as wire:
-            wire.settimeout(TIME_LIMIT)
-            wire.connect(self.monitor_path)
+    def ends(self, timeout=None):
+        """Waits until the machine is off; returns 0 if it was switched off, else the exit code of an emulator that gave up."""
+        raise NotImplementedError
 
-            def until_prompt():
-                text = b""
-                while not text.endswith(b"(qemu) "):
-                    part = wire.recv(65536)
-                    if not part:
-                        break
-                    text += part
-                return text.decode("utf-8", "replace")
+    def stop(self):
+        """Ends the emulator, whatever it does, and gives back what it held."""
+        raise NotImplementedError
 
-            until_prompt()
-            wire.sendall(command.encode() + b"\n")
-            return until_prompt()
+    def complaints(self):
+        """What the emulator itself noticed that must not happen, line by line: the test fails with these."""
+        return []
 
     def until(self, condition):
         """Asks again and again until the condition holds: for what the serial line does not tell."""
-        end = time.monotonic() + TIME_LIMIT
+        end = time.monotonic() + self.time_limit
         while not condition():
-            assert self.child.isalive(), f"{self.name}: QEMU has ended"
-            assert time.monotonic() < end, f"{self.name}: {TIME_LIMIT} s went by"
+            assert self.is_alive(), f"{self.name}: the emulator has ended"
+            assert time.monotonic() < end, f"{self.name}: {self.time_limit} s went by"
             time.sleep(0.1)
-
-    def stop(self):
-        if self.child.isalive():
-            self.child.kill(signal.SIGKILL)
-        self.child.close(force=True)
-        self.log.close()
-        if os.path.exists(self.monitor_path):
-            os.unlink(self.monitor_path)

@@ -101,9 +101,10 @@ def test_too_much_memory(boot, guest):
     good_runs(machine)
 
 
-def test_no_svm(boot, guest):
-    machine = boot(GOOD, {"good.elf": guest("pci")}, cpu="qemu64,-svm")
-    machine.expect(r"(?i)(svm|amd-v|virtuali[sz]ation)")
+@pytest.mark.parametrize("vendor,cpu,name", [("amd", "qemu64,-svm", "svm|amd-v"), ("intel", "p4_prescott_celeron_336", "vmx|vt-x")])
+def test_no_virtualisation(boot, guest, cpu, name):
+    machine = boot(GOOD, {"good.elf": guest("pci")}, cpu=cpu)
+    machine.expect(rf"virtualisation: [^\r\n]*(?i:{name})")
     machine.expect(r"vm good: not started: this machine cannot run virtual machines")
     machine.expect(r"plinth: ready")
 

@@ -1,5 +1,6 @@
 """A stock Linux kernel runs, answers, complains about nothing that Plinth gives it, and can end in each way."""
 
+import datetime
 import re
 
 import pytest
@@ -33,9 +34,9 @@ def to_shell(boot, linux, **options):
     return machine
 
 
-@pytest.mark.parametrize("uefi", [False, True], ids=["bios", "uefi"])
-def test_shell(boot, linux, uefi):
-    machine = to_shell(boot, linux, uefi=uefi)
+@pytest.mark.parametrize("vendor,options", [("amd", {}), ("amd", {"uefi": True}), ("intel", {})], ids=["amd-bios", "amd-uefi", "intel"])
+def test_shell(boot, linux, options):
+    machine = to_shell(boot, linux, **options)
     assert "Linux demo" in machine.ask(PROMPT, "uname -a")
     interrupts = machine.ask(PROMPT, "cat /proc/interrupts")
     assert "ttyS0" in interrupts
@@ -46,6 +47,7 @@ def test_shell(boot, linux, uefi):
     assert machine.ends() == 0
 
 
+@pytest.mark.vendors("amd")
 def test_shell_under_debug(boot, linux, debug):
     """With assertions and UBSan traps."""
     machine = to_shell(boot, linux, plinth=debug)
@@ -81,7 +83,7 @@ def test_power_button(boot, linux):
 
 def test_clock(boot, linux):
     """The clock source is one that does not stop, and the date is the machine's."""
-    machine = to_shell(boot, linux, extra=["-rtc", "base=2025-06-15T12:00:00"])
+    machine = to_shell(boot, linux, date=datetime.datetime(2025, 6, 15, 12, tzinfo=datetime.timezone.utc))
     source = machine.ask(PROMPT, "cat /sys/devices/system/clocksource/clocksource0/current_clocksource")
     assert re.search(r"kvm-clock|tsc", source), source
     assert "2025-06-15" in machine.ask(PROMPT, "date -u +%F")

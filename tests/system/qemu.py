@@ -1,0 +1,78 @@
+"""QEMU: the machine with an emulated AMD CPU, and with every board, firmware and device that a test may ask for."""
+
+import datetime
+import hashlib
+import os
+import shutil
+import signal
+import socket
+
+import pexpect
+
+from machine import OUT, Machine
+
+FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+FIRMWARE_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+CPU = "EPYC,+svm,+npt"
+
+
+class Qemu(Machine):
+    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU, counted=False, date=None,
+                 serial=("-serial", "stdio"), extra=(), allow=()):
+        """
+        counted: its time is the number of instructions executed (one a nanosecond), so that no load of the test machine shows.
+        date: what its clock says at the start, a UTC datetime. allow is for Bochs, whose CPU checks more.
+        """
+        super().__init__(name)
+        self.monitor_path = os.path.join("/tmp", f"plinth-{os.getpid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
+        command = ["-machine", machine, "-accel", "tcg,thread=single" if counted else "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp),
+                   "-m", memory, "-nic", "none", "-display", "none", "-monitor", f"unix:{self.monitor_path},server=on,wait=off",
+                   "-no-reboot", "-cdrom", iso, *serial, *extra]
+        if counted:
+            command += ["-icount", "shift=0,sleep=off"]
+        if date:
+            command += ["-rtc", date.astimezone(datetime.timezone.utc).strftime("base=%Y-%m-%dT%H:%M:%S")]
+        if uefi:
+            variables = os.path.join(OUT, name + ".vars")
+            shutil.copyfile(FIRMWARE_VARS, variables)
+            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}",
+                        "-drive", f"if=pflash,format=raw,file={variables}"]
+        self.log.write("qemu-system-x86_64 " + " ".join(command) + "\n")
+        self.watch(pexpect.spawn("qemu-system-x86_64", command, timeout=self.time_limit, encoding="utf-8", codec_errors="replace",
+                                 maxread=65536, dimensions=(50, 200)))
+
+    def is_alive(self):
+        return self.child.isalive()
+
+    def ends(self, timeout=None):
+        self.child.expect(pexpect.EOF, timeout=timeout or self.time_limit)
+        self.child.close()
+        return self.child.exitstatus
+
+    def monitor(self, command):
+        """The answer of QEMU's monitor."""
+        self.until(lambda: os.path.exists(self.monitor_path))
+        with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(self.time_limit)
+            wire.connect(self.monitor_path)
+
+            def until_prompt():
+                text = b""
+                while not text.endswith(b"(qemu) "):
+                    part = wire.recv(65536)
+                    if not part:
+                        break
+                    text += part
+                return text.decode("utf-8", "replace")
+
+            until_prompt()
+            wire.sendall(command.encode() + b"\n")
+            return until_prompt()
+
+    def stop(self):
+        if self.child.isalive():
+            self.child.kill(signal.SIGKILL)
+        self.child.close(force=True)
+        self.log.close()
+        if os.path.exists(self.monitor_path):
+            os.unlink(self.monitor_path)
