@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VERSION := 0.1.0
 DEBUG   ?= 0
+VENDOR  ?= amd
 CC      := gcc
 NASM    ?= nasm
 ifeq ($(DEBUG),1)
@@ -91,7 +92,7 @@ build/demo.iso: $(B)/plinth $(H)/checkconfig tools/mkiso guests/demo/plinth.toml
 	@tools/mkiso build/demo/plinth.toml -o $@ --kernel $(B)/plinth
 
 run: iso
-	@tools/run build/demo.iso
+	@VENDOR="$(VENDOR)" CPU="$(CPU)" UEFI="$(UEFI)" tools/run build/demo.iso
 
 # --- host library: what compiles on the host, under sanitizers ------------------------------------------------
 HOST_C := $(wildcard lib/*.c devices/*.c) boot/bootinfo.c arch/x86_64/acpi.c kernel/frames.c kernel/heap.c kernel/timer.c \
@@ -155,9 +156,12 @@ fuzz: $(FUZZ)
 	@tests/run-fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 # --- tests ----------------------------------------------------------------------------------------------------
-.PHONY: test layers bench
+.PHONY: test check layers bench
 test: setup
 	@tests/run
+
+check: setup
+	@tests/run --quick
 
 layers:
 	@tests/layers
@@ -176,8 +180,10 @@ clean:
 help:
 	@echo "make            build the hypervisor: $(B)/plinth"
 	@echo "make run        install missing packages, build, and start the demo guest in QEMU"
+	@echo "make run VENDOR=intel    the same in Bochs, on an emulated Intel CPU; CPU=MODEL names another one"
 	@echo "make iso        the bootable demo image: build/demo.iso"
 	@echo "make test       install missing packages and run every test"
+	@echo "make check      a quick part of them: one build, the host tests, a few systems"
 	@echo "make bench      instructions per exit, next to their targets"
 	@echo "make unit       the host tests only; make fuzz FUZZ_SECONDS=60 fuzzes each target that long"
 	@echo "make format     clang-format over all C files; make clean removes build/"

@@ -17,31 +17,12 @@ import time
 import pexpect
 import pexpect.fdpexpect
 
-from machine import OUT, Machine
+from machine import OUT, TOP, Machine
 
 CPU = "corei7_skylake_x"
 IPS = 50_000_000   # instructions a virtual second: fewer make waiting cheaper, and work last longer
 RUN_LIMIT = 900    # seconds of wall time after which a machine ends, even if nobody is left to end it
 START_LIMIT = 30   # seconds until Bochs opens its serial line
-
-# docs/debugging.md tells why each line is there. The display is Bochs' text one: it opens no port, and needs no terminal.
-CONFIG = """\
-display_library: term
-cpu: model={cpu}, count={smp}, ips={ips}, reset_on_triple_fault=0
-memory: guest={megabytes}, host={megabytes}
-romimage: file=/usr/share/seabios/bios.bin
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
-ata0-master: type=disk, path={disk}, mode=flat
-boot: disk
-com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
-log: {log}
-panic: action=fatal
-error: action=report
-info: action=report
-clock: sync=none, time0={seconds}
-speaker: enabled=0
-sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
-"""
 
 # SeaBIOS has no ACPI sleep states on Bochs' board, so Plinth asks for the power button, and the test is who presses it.
 OFF = r"power: this machine cannot be switched off by software: press its power button\s"
@@ -85,8 +66,10 @@ class Bochs(Machine):
 
     def start(self, memory, smp, cpu, ips, date, listener):
         megabytes = int(memory[:-1]) * (1024 if memory[-1] == "G" else 1)
-        config = CONFIG.format(cpu=cpu, smp=smp, ips=ips, megabytes=megabytes, disk=self.disk, port=listener.getsockname()[1],
-                               log=self.bochs_log, seconds=int(date.timestamp()))
+        with open(os.path.join(TOP, "tools/bochsrc"), encoding="utf-8") as file:
+            config = re.sub(r"^#.*\n", "", file.read(), flags=re.M)
+        config = config.format(cpu=cpu, smp=smp, ips=ips, megabytes=megabytes, disk=self.disk, port=listener.getsockname()[1],
+                               log=self.bochs_log, sync="none", time=int(date.timestamp()))
         path = os.path.join(OUT, self.name + ".bochsrc")
         for file, text in ((path, config), (os.path.join(OUT, "bochs.go"), "c\n")):
             with open(file, "w", encoding="utf-8") as out:

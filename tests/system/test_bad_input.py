@@ -28,6 +28,7 @@ def good_runs(machine):
     machine.expect(r"vm good: exited with code 0")
 
 
+@pytest.mark.check
 def test_no_config(boot):
     machine = boot(None)
     machine.expect(r"config: there is no plinth\.toml among the boot modules")
@@ -101,6 +102,7 @@ def test_too_much_memory(boot, guest):
     good_runs(machine)
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("vendor,cpu,name", [("amd", "qemu64,-svm", "svm|amd-v"), ("intel", "p4_prescott_celeron_336", "vmx|vt-x")])
 def test_no_virtualisation(boot, guest, cpu, name):
     machine = boot(GOOD, {"good.elf": guest("pci")}, cpu=cpu)
@@ -119,7 +121,7 @@ GUESTS = {
 }
 
 
-@pytest.mark.parametrize("name", GUESTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.check if name == "triplefault" else ()) for name in GUESTS])
 def test_hostile_guest(boot, guest, name):
     """Whatever one guest does, the other one comes to its end."""
     config = '[host]\nattach = "bad"\n' + bad(more="debug-exit = true") + GOOD

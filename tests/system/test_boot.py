@@ -43,7 +43,7 @@ def check_pages(text):
     ("amd", "Skylake-Client", "512M"),
     ("intel", "corei7_skylake_x", "2G"),
     ("intel", "corei7_haswell_4770", "128M"),
-    ("intel", "tigerlake", "512M"),
+    pytest.param("intel", "tigerlake", "512M", marks=pytest.mark.check),
     ("intel", "ryzen", "512M"),
 ])
 def test_other_cpus(boot, cpu, memory):
@@ -79,6 +79,7 @@ def test_crash_report(boot, kind, cause, function):
     machine.expect("Halted")
 
 
+@pytest.mark.check
 def test_crash_reboots(boot, vendor):
     """panic=reboot: QEMU ends where the machine would start again, as it runs with -no-reboot; Bochs' machine does start again."""
     machine = boot(CONFIG, cmdline="crash=panic panic=reboot")

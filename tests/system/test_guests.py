@@ -21,6 +21,8 @@ GUESTS = ["cpuid", "exceptions", "hypercall", "ioapic", "kvmclock", "lapic", "mm
 
 DEBUG_ON_INTEL = ["cpuid", "exceptions", "mmio16", "msr", "paging"]
 
+QUICK = {"cpuid", "exceptions", "msr"}  # those of `make check`
+
 # These watch seconds go by, which are too many instructions to count.
 LASTING = {"pmtimer", "rtc"}
 
@@ -36,7 +38,7 @@ def run(boot, guest, name, ram="64M", cpus=1, **options):
     assert machine.ends() == 0
 
 
-@pytest.mark.parametrize("name", GUESTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.check if name in QUICK else ()) for name in GUESTS])
 def test_guest(boot, guest, name):
     run(boot, guest, name, counted=name not in LASTING)
 

@@ -26,6 +26,7 @@ def shell(boot, guest):
     return machine
 
 
+@pytest.mark.check
 def test_help_and_list(shell):
     text = shell.ask(PROMPT, "help")
     for command in ("list", "start", "destroy", "console", "dmesg", "mem", "poweroff"):
@@ -106,6 +107,7 @@ def test_console_and_back(shell):
     shell.expect(PROMPT)
 
 
+@pytest.mark.check
 def test_poweroff(shell):
     shell.send("poweroff\r")
     assert shell.ends() == 0
