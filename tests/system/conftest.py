@@ -60,14 +60,11 @@ def pytest_runtest_makereport(item):
 
 
 @pytest.fixture
-def boot(request, vendor):
-    """
-    boot(config, files, cmdline=..., memory=..., smp=..., cpu=..., date=..., counted=...) starts a machine of the test's vendor for
-    the length of the test. Qemu and Bochs tell what else each of them takes.
-    """
+def boot_on(request):
+    """boot_on(VENDOR, ...): as boot, for tests that choose the vendor themselves."""
     machines = request.node.machines = []
 
-    def start(config, files=None, cmdline="", plinth=None, **options):
+    def start(vendor, config, files=None, cmdline="", plinth=None, **options):
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{request.path.stem}-{request.node.name}".replace("test_", "")).strip("-")
         if machines:
             name += f"-{len(machines) + 1}"
@@ -78,6 +75,15 @@ def boot(request, vendor):
     yield start
     for machine in machines:
         machine.stop()
+
+
+@pytest.fixture
+def boot(boot_on, vendor):
+    """
+    boot(config, files, cmdline=..., memory=..., smp=..., cpu=..., date=..., counted=...) starts a machine of the test's vendor for
+    the length of the test. Qemu and Bochs tell what else each of them takes.
+    """
+    return lambda *args, **options: boot_on(vendor, *args, **options)
 
 
 def build(*targets):

@@ -18,9 +18,9 @@ debug-exit = true
 """
 
 
-def view(boot, guest, vendor):
+def view(boot_on, guest, vendor):
     """What the guest printed: name -> value."""
-    machine = boot(CONFIG, {"test.elf": guest("views")}, vendor=vendor)
+    machine = boot_on(vendor, CONFIG, {"test.elf": guest("views")})
     machine.expect(r"vm test: started")
     machine.expect(r"DONE: 1 passed, 0 failed")
     found = {}
@@ -37,8 +37,8 @@ def explained():
         return re.findall(r"^\| `((?:cpuid|msr) [^`]+)` \|", file.read(), re.M)
 
 
-def test_differences_are_explained(boot, guest):
-    amd, intel = view(boot, guest, "amd"), view(boot, guest, "intel")
+def test_differences_are_explained(boot_on, guest):
+    amd, intel = view(boot_on, guest, "amd"), view(boot_on, guest, "intel")
     assert len(amd) > 100 and len(intel) > 100
     patterns = explained()
     used = set()
