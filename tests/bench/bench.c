@@ -45,7 +45,7 @@ static void report(const char *name)
         __asm__ volatile("rdtsc\n mov %%eax, %4\n mov %6, %%eax\n mov %7, %%edx\n" instruction               \
                          "\n rdtsc\n mov %%eax, %5"                                                          \
                          : "=&a"(a), "=&b"(b), "+&c"(c), "=&d"(d), "=&r"(before), "=&r"(after)               \
-                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)APIC_BASE_ADDRESS + APIC_ID)       \
+                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)IOAPIC_INDEX)                      \
                          : "memory");                                                                        \
         sample[i] = after - before - dry;                                                                    \
     }
@@ -153,7 +153,8 @@ void guest_main(void)
     wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
     apic_x2 = true;
     apic_init();
-    MEASURE("msr_write", "wrmsr", 0, X2APIC_MSR(APIC_TPR), 0);
+    MEASURE("msr_write", "wrmsr", 0, MSR_TSC_DEADLINE, 0);
+    MEASURE("tpr_write", "wrmsr", 0, X2APIC_MSR(APIC_TPR), 0);
     self_ipi();
     deadline();
     halt();
