@@ -40,8 +40,8 @@ void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level)
     look_again(lapic);
 }
 
-/* irr[word] was seen empty. A request may come at the same time: it sets the word, then the mark. */
-static void note_empty_word(struct vlapic *lapic, unsigned word)
+/* Marks irr[word] by what it holds. A request may come at the same time: it sets the word, then the mark. */
+static void mark_word(struct vlapic *lapic, unsigned word)
 {
     __atomic_exchange_n(&lapic->irr_used[word], 0, __ATOMIC_SEQ_CST);
     if (unlikely(__atomic_load_n(&lapic->state.irr[word], __ATOMIC_SEQ_CST)))
@@ -62,18 +62,30 @@ static inline int highest_request(const struct vlapic *lapic)
     return -1;
 }
 
-int vlapic_highest(const struct vlapic *lapic)
+static inline int highest_here(const struct vlapic *lapic)
 {
     int vector = highest_request(lapic);
 
     return vector >= 0 && (uint32_t)vector >> 4 > lapic->ppr >> 4 && vlapic_enabled(lapic) ? vector : -1;
 }
 
+int vlapic_highest_here(const struct vlapic *lapic)
+{
+    return highest_here(lapic);
+}
+
+int vlapic_highest(const struct vlapic *lapic)
+{
+    int vector = highest_here(lapic);
+
+    return vector < 0 && unlikely(lapic->page) ? vlapic_page_highest(lapic) : vector;
+}
+
 int vlapic_held(const struct vlapic *lapic)
 {
     int vector;
 
-    if (likely(!lapic->irr_any))
+    if (likely(!lapic->irr_any) || unlikely(lapic->page))
         return -1;
     vector = highest_request(lapic);
     if (vector < 0 || !vlapic_enabled(lapic) || (unsigned)vector >> 4 <= vlapic_highest_class(lapic))
@@ -86,7 +98,7 @@ void vlapic_accept(struct vlapic *lapic, uint8_t accepted)
     unsigned vector = accepted, word = vector / 64, class = vector >> 4;
 
     if (!__atomic_and_fetch(&lapic->state.irr[word], ~BIT(vector % 64), __ATOMIC_SEQ_CST))
-        note_empty_word(lapic, word);
+        mark_word(lapic, word);
     lapic->isr_classes |= 1u << class;
     lapic->state.isr[class] = accepted;
     lapic->ppr = vector & 0xf0u; /* it was deliverable, so its class is above TPR's */
@@ -96,9 +108,19 @@ void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)
 {
     lapic->state.tpr = tpr;
     vlapic_update_ppr(lapic);
-    lapic->up->priority(lapic->vcpu, vlapic_cr8(lapic));
-    if (lapic->irr_any)
+    lapic->up->priority(lapic->vcpu, (uint8_t)(tpr >> 4));
+    if (lapic->irr_any) {
+        if (unlikely(lapic->page))
+            vlapic_page_set_tpr(lapic);
         look_again(lapic);
+    }
+}
+
+uint8_t vlapic_cr8(const struct vlapic *lapic)
+{
+    uint32_t tpr = lapic->page ? lapic->page[APIC_TPR / 4] : lapic->state.tpr;
+
+    return (uint8_t)(tpr >> 4 & 0xf);
 }
 
 void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8)
@@ -203,10 +225,11 @@ void vlapic_reset_registers(struct vlapic *lapic)
 {
     struct vlapic_state *state = &lapic->state;
 
+    __atomic_store_n(&lapic->page, NULL, __ATOMIC_RELAXED);
     for (unsigned word = 0; word < ARRAY_SIZE(state->irr); word++) {
         __atomic_store_n(&state->irr[word], 0, __ATOMIC_SEQ_CST);
         __atomic_store_n(&state->tmr[word], 0, __ATOMIC_SEQ_CST);
-        note_empty_word(lapic, word);
+        mark_word(lapic, word);
     }
     for (unsigned class = 0; class < ARRAY_SIZE(state->isr); class ++)
         state->isr[class] = 0;
@@ -234,17 +257,17 @@ void vlapic_init(struct vlapic *lapic, struct vlapic_bus *bus, uint32_t id, cons
 {
     *lapic = (struct vlapic){ .id = id, .up = up, .vcpu = vcpu, .bus = bus };
     vlapic_timer_init(lapic, clock, queue);
-    vlapic_reset(lapic);
     bus->lapic[id] = lapic;
     if (bus->count <= id)
         bus->count = id + 1;
+    vlapic_reset(lapic);
 }
 
 void vlapic_reset(struct vlapic *lapic)
 {
     lapic->state.base = APIC_BASE_DEFAULT | APIC_BASE_EN | (lapic->id == 0 ? APIC_BASE_BSP : 0);
     __atomic_store_n(&lapic->state.lint, 0, __ATOMIC_SEQ_CST);
-    vlapic_reset_registers(lapic);
+    vlapic_init_signal(lapic);
 }
 
 void vlapic_virtual_wire(struct vlapic *lapic)
@@ -252,28 +275,42 @@ void vlapic_virtual_wire(struct vlapic *lapic)
     lapic->state.svr |= APIC_SVR_ENABLE;
     lapic->state.lvt[VLAPIC_LINT0] = APIC_MODE_EXTINT << APIC_LVT_MODE_SHIFT;
     lapic->state.lvt[VLAPIC_LINT1] = APIC_MODE_NMI << APIC_LVT_MODE_SHIFT;
+    if (lapic->page)
+        vlapic_page_show_all(lapic);
 }
 
 void vlapic_init_signal(struct vlapic *lapic)
 {
     vlapic_reset_registers(lapic);
+    lapic->up->mode(lapic->vcpu);
 }
 
 void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out)
 {
     *out = lapic->state;
+    if (lapic->page)
+        vlapic_page_pull(lapic, out);
 }
 
-void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state)
+void vlapic_derive(struct vlapic *lapic)
 {
-    lapic->state = *state;
+    const struct vlapic_state *state = &lapic->state;
+
     lapic->isr_classes = 1;
     for (unsigned word = 0; word < ARRAY_SIZE(state->irr); word++)
-        lapic->irr_used[word] = state->irr[word] != 0;
+        mark_word(lapic, word);
     for (unsigned class = 0; class < ARRAY_SIZE(state->isr); class ++)
         if (state->isr[class])
             lapic->isr_classes |= 1u << class;
     vlapic_update_ppr(lapic);
+}
+
+void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state)
+{
+    __atomic_store_n(&lapic->page, NULL, __ATOMIC_RELAXED);
+    lapic->state = *state;
+    vlapic_derive(lapic);
     vlapic_timer_rearm(lapic);
     look_again(lapic);
+    lapic->up->mode(lapic->vcpu);
 }

@@ -6,6 +6,8 @@
  * vlapic_lint() may come from any CPU: what they change (IRR, TMR, errors, LINT pins) is changed by atomic
  * operations.
  *
+ * In page mode (below) a CPU with virtual-interrupt delivery owns some of its registers.
+ *
  * Offered: version 0x14, six LVT entries, no EOI-broadcast suppression (the I/O APIC is one without an EOI
  * register), fixed id. Not modelled: moving the register page, SMI, ExtINT messages, remote read.
  */
@@ -35,6 +37,9 @@ struct vlapic_up {
     void (*nmi)(void *vcpu);
     void (*init)(void *vcpu); /* the vCPU's CPU then calls vlapic_init_signal() */
     void (*startup)(void *vcpu, uint8_t vector);
+    /* The guest switched the APIC on, off or to x2APIC mode, or its registers were reset or loaded as a
+     * whole. The last call of such a change, which finds all of the new state. On the vCPU's CPU. */
+    void (*mode)(void *vcpu);
 };
 
 struct vlapic_state {
@@ -78,11 +83,16 @@ struct vlapic {
     uint32_t ppr;
 
     uint32_t id;
+    uint32_t *page; /* page mode: the virtual-APIC page; NULL: all registers are in `state` */
     const struct vlapic_up *up;
     void *vcpu;
     struct vlapic_bus *bus;
     struct vtimer timer;
     struct vlapic_state state;
+    /* Page mode: what the page shows of TMR, and of the pins' remote IRR. */
+    uint64_t page_tmr[4];
+    uint32_t page_lint;
+    bool tmr_changed; /* page_tmr did, since vlapic_level_vectors() was asked last */
 };
 
 /* Puts it on the bus, in power-on state. id: 0 to VLAPIC_BUS_MAX - 1; that of the boot processor is 0. */
@@ -110,8 +120,9 @@ void vlapic_write(void *lapic, uint32_t offset, unsigned size, uint64_t value);
 int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value) __must_check;
 int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value) __must_check;
 
-/* The part of vlapic_pending() for when there are requests. */
+/* The parts of vlapic_pending() and vlapic_deliverable() for when there are requests. */
 int vlapic_highest(const struct vlapic *lapic);
+int vlapic_highest_here(const struct vlapic *lapic);
 
 /* The highest vector that is deliverable now, its class above PPR's; -1 if there is none. */
 static inline int vlapic_pending(const struct vlapic *lapic)
@@ -121,21 +132,26 @@ static inline int vlapic_pending(const struct vlapic *lapic)
     return vlapic_highest(lapic);
 }
 
-/* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none.
- */
+/* As vlapic_pending(), for who delivers it: in page mode, where the CPU does that, always -1. */
+static inline int vlapic_deliverable(const struct vlapic *lapic)
+{
+    if (likely(!__atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED)))
+        return -1;
+    return vlapic_highest_here(lapic);
+}
+
+/* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none,
+ * and in page mode, where the CPU sees to it. */
 int vlapic_held(const struct vlapic *lapic);
 
-/* The vCPU took the vector that vlapic_pending() gave: from IRR to ISR. */
+/* The vCPU took the vector that vlapic_deliverable() gave: from IRR to ISR. Not in page mode. */
 void vlapic_accept(struct vlapic *lapic, uint8_t vector);
 
 /* True if the 8259's INTR reaches this CPU: the APIC is off, or LINT0 is unmasked in ExtINT mode. */
 bool vlapic_takes_extint(const struct vlapic *lapic);
 
 /* CR8 is TPR[7:4] (SDM 11.8.6). */
-static inline uint8_t vlapic_cr8(const struct vlapic *lapic)
-{
-    return (uint8_t)(lapic->state.tpr >> 4);
-}
+uint8_t vlapic_cr8(const struct vlapic *lapic);
 
 void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8);
 
@@ -145,6 +161,42 @@ void vlapic_lint(struct vlapic *lapic, unsigned n, bool level);
 void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out);
 int vlapic_check(const struct vlapic_state *state) __must_check;
 void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state);
+
+/*
+ * --- Page mode ---
+ * With "virtual-interrupt delivery" (SDM vol. 3, chapter 30) the CPU owns TPR, PPR, ISR and IRR, in the 4 KiB
+ * virtual-APIC page: each register at its offset in the page, in xAPIC and x2APIC mode alike. The page also
+ * shows the other registers that can be read, but for the timer's current count. Requests still go to
+ * `state`, from any CPU, until vlapic_sync() hands them over. All functions: vCPU's CPU only, while the guest
+ * does not run.
+ */
+
+/* Gives the registers to `page`, whose content is replaced; it must be there until page mode ends. Calls
+ * `interrupt`, since what waits is to be handed over. */
+void vlapic_attach(struct vlapic *lapic, uint32_t *page);
+
+/* Takes the registers back, and calls `priority` and `interrupt`. Without a page: nothing. A reset or a load
+ * ends page mode as well, and what the page has is then lost. */
+void vlapic_detach(struct vlapic *lapic);
+
+/* The guest interrupt status (SDM 25.4.2): the highest vector requested, the highest in service; 0: none. */
+struct vlapic_status {
+    uint8_t rvi, svi;
+};
+
+/* Hands the requests over to the page; to be called when `interrupt` was. */
+struct vlapic_status vlapic_sync(struct vlapic *lapic);
+
+/* True if the level-triggered vectors (TMR), whose end the CPU is to report, are others than when it was
+ * asked last, or it was not asked since vlapic_attach(); then `bitmap` has them. To be called after
+ * vlapic_sync(), so that it covers all that was handed over. */
+bool vlapic_level_vectors(struct vlapic *lapic, uint64_t bitmap[4]);
+
+/* The guest wrote to the page at `offset`, and the CPU did no more (APIC-write exit, SDM 30.4.3.3). */
+void vlapic_page_written(struct vlapic *lapic, uint32_t offset);
+
+/* The CPU ended `vector` (EOI-induced exit, SDM 30.1.4): what else the end of a level-triggered one needs. */
+void vlapic_eoi_done(struct vlapic *lapic, uint8_t vector);
 
 /* --- Between the files of the local APIC --- */
 
@@ -183,8 +235,44 @@ void vlapic_end_level(struct vlapic *lapic, uint8_t vector);
 
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr);
 
-/* Power-on values; IA32_APIC_BASE and the levels of the LINT pins are not among them. */
+/* What the state implies, after it was changed as a whole. */
+void vlapic_derive(struct vlapic *lapic);
+
+/* A register that both modes have, by its offset. False: there is none that can be read. */
+bool vlapic_read_register(struct vlapic *lapic, uint32_t reg, uint32_t *value);
+
+/* Power-on values; IA32_APIC_BASE and the levels of the LINT pins are not among them. Ends page mode. */
 void vlapic_reset_registers(struct vlapic *lapic);
 
 /* The LVT entry of pin n was written, or its level-triggered interrupt ended: looks at the pin again. */
 void vlapic_lint_review(struct vlapic *lapic, unsigned n);
+
+/* The bits of ICR's low half that software can write. */
+#define VLAPIC_ICR_LOW                                                                                       \
+    (APIC_ICR_VECTOR | APIC_ICR_MODE | APIC_ICR_LOGICAL | APIC_ICR_ASSERT | APIC_ICR_LEVEL |                 \
+     APIC_ICR_SHORTHAND)
+
+/* vlapic_page.c; all for page mode only. */
+int vlapic_page_highest(const struct vlapic *lapic);
+void vlapic_page_end(struct vlapic *lapic);     /* the highest vector in service */
+void vlapic_page_set_tpr(struct vlapic *lapic); /* to state.tpr */
+void vlapic_page_ipi(struct vlapic *lapic);     /* ICR was written in x2APIC mode: shows and executes it */
+void vlapic_page_priorities(const struct vlapic *lapic, uint32_t *isr,
+                            uint32_t *irr); /* highest classes, << 4 */
+uint64_t vlapic_page_icr(const struct vlapic *lapic);
+void vlapic_page_pull(const struct vlapic *lapic, struct vlapic_state *state); /* what the page owns */
+void vlapic_page_show(struct vlapic *lapic, uint32_t reg); /* a register was written that is mirrored */
+void vlapic_page_show_all(struct vlapic *lapic);
+
+static inline void vlapic_show(struct vlapic *lapic, uint32_t reg)
+{
+    if (unlikely(lapic->page))
+        vlapic_page_show(lapic, reg);
+}
+
+static inline uint64_t vlapic_icr(const struct vlapic *lapic)
+{
+    if (unlikely(lapic->page) && !vlapic_x2apic(lapic))
+        return vlapic_page_icr(lapic);
+    return lapic->state.icr;
+}

@@ -52,6 +52,14 @@ static bool takes_fixed(const struct vlapic *lapic)
     return vlapic_enabled(lapic) && (lapic->state.svr & APIC_SVR_ENABLE);
 }
 
+/* PPR, from any CPU: in page mode perhaps one that the vCPU has just left. */
+static uint32_t priority(const struct vlapic *lapic)
+{
+    const uint32_t *page = __atomic_load_n(&lapic->page, __ATOMIC_ACQUIRE);
+
+    return page ? __atomic_load_n(&page[APIC_PPR / 4], __ATOMIC_RELAXED) : lapic->ppr;
+}
+
 /* SDM 11.6.2.4: the one of the set that runs at the lowest priority; the lowest id among equals. */
 static uint32_t lowest_priority(const struct vlapic_bus *bus, uint32_t set)
 {
@@ -60,7 +68,7 @@ static uint32_t lowest_priority(const struct vlapic_bus *bus, uint32_t set)
     for (unsigned id = 0; id < bus->count; id++) {
         const struct vlapic *lapic = set & 1u << id ? bus->lapic[id] : NULL;
 
-        if (lapic && takes_fixed(lapic) && (!best || lapic->ppr < best->ppr))
+        if (lapic && takes_fixed(lapic) && (!best || priority(lapic) < priority(best)))
             best = lapic;
     }
     return best ? 1u << best->id : 0;

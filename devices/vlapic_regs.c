@@ -2,12 +2,9 @@
 #include "devices/vlapic.h"
 #include "lib/errno.h"
 
-#define VERSION  0x14u /* integrated APIC; SDM 11.4.8 */
-#define SVR_BITS (APIC_SVR_VECTOR | APIC_SVR_ENABLE | APIC_SVR_FOCUS)
-#define ESR_BITS (APIC_ESR_SEND_VECTOR | APIC_ESR_RECEIVE_VECTOR | APIC_ESR_REGISTER)
-#define ICR_LOW_BITS                                                                                         \
-    (APIC_ICR_VECTOR | APIC_ICR_MODE | APIC_ICR_LOGICAL | APIC_ICR_ASSERT | APIC_ICR_LEVEL |                 \
-     APIC_ICR_SHORTHAND)
+#define VERSION           0x14u /* integrated APIC; SDM 11.4.8 */
+#define SVR_BITS          (APIC_SVR_VECTOR | APIC_SVR_ENABLE | APIC_SVR_FOCUS)
+#define ESR_BITS          (APIC_ESR_SEND_VECTOR | APIC_ESR_RECEIVE_VECTOR | APIC_ESR_REGISTER)
 #define XAPIC_DESTINATION (UINT64_C(0xff) << 56)
 
 /* The bits of each LVT entry that software can write (SDM figure 11-8). */
@@ -27,8 +24,11 @@ static __always_inline void end_of_interrupt(struct vlapic *lapic)
     unsigned class = vlapic_highest_class(lapic);
     unsigned vector = lapic->state.isr[class];
 
-    if (unlikely(!class))
-        return; /* nothing is in service */
+    if (unlikely(!class)) { /* nothing is in service, or only the page says what */
+        if (lapic->page)
+            vlapic_page_end(lapic);
+        return;
+    }
     lapic->isr_classes ^= 1u << class;
     lapic->state.isr[class] = 0;
     vlapic_update_ppr(lapic);
@@ -43,11 +43,14 @@ static __always_inline void end_of_interrupt(struct vlapic *lapic)
 /* SDM 11.6.2.4: what the P6 family arbitrates with. */
 static uint32_t arbitration_priority(const struct vlapic *lapic)
 {
-    uint32_t tpr = lapic->state.tpr, isr = vlapic_highest_class(lapic) << 4, irr = 0;
+    uint32_t tpr = lapic->page ? lapic->page[APIC_TPR / 4] : lapic->state.tpr;
+    uint32_t isr = vlapic_highest_class(lapic) << 4, irr = 0;
 
     for (unsigned word = 0; word < 4; word++)
         if (lapic->state.irr[word])
             irr = (word * 64 + 63 - (uint32_t)__builtin_clzll(lapic->state.irr[word])) & 0xf0;
+    if (lapic->page)
+        vlapic_page_priorities(lapic, &isr, &irr);
     if ((tpr & 0xf0) >= irr && (tpr & 0xf0) > isr)
         return tpr;
     return (uint32_t)max_u64(tpr & isr & 0xf0, irr);
@@ -57,10 +60,19 @@ static uint32_t read_isr(const struct vlapic *lapic, unsigned index)
 {
     uint32_t value = 0;
 
+    if (lapic->page)
+        return lapic->page[APIC_ISR / 4 + 4 * index];
     for (unsigned class = 2 * index; class < 2 * index + 2; class ++)
         if (class && (lapic->isr_classes & 1u << class)) /* class 0 stands for "none" */
             value |= 1u << (lapic->state.isr[class] & 31);
     return value;
+}
+
+static uint32_t read_irr(const struct vlapic *lapic, unsigned index)
+{
+    uint32_t value = (uint32_t)(lapic->state.irr[index / 2] >> index % 2 * 32);
+
+    return lapic->page ? lapic->page[APIC_IRR / 4 + 4 * index] | value : value;
 }
 
 static uint32_t read_lvt(const struct vlapic *lapic, unsigned index)
@@ -73,8 +85,7 @@ static uint32_t read_lvt(const struct vlapic *lapic, unsigned index)
     return lvt;
 }
 
-/* A readable register, by its offset in the page. False: there is none. */
-static bool read_register(struct vlapic *lapic, uint32_t reg, uint32_t *value)
+bool vlapic_read_register(struct vlapic *lapic, uint32_t reg, uint32_t *value)
 {
     const struct vlapic_state *state = &lapic->state;
     unsigned index = reg >> 4 & 7;
@@ -87,10 +98,10 @@ static bool read_register(struct vlapic *lapic, uint32_t reg, uint32_t *value)
         *value = VERSION | (VLAPIC_LVT_COUNT - 1) << 16;
         return true;
     case APIC_TPR:
-        *value = state->tpr;
+        *value = lapic->page ? lapic->page[APIC_TPR / 4] : state->tpr;
         return true;
     case APIC_PPR:
-        *value = lapic->ppr;
+        *value = lapic->page ? lapic->page[APIC_PPR / 4] : lapic->ppr;
         return true;
     case APIC_LDR:
         *value = vlapic_x2apic(lapic) ? (lapic->id >> 4) << 16 | 1u << (lapic->id & 0xf) : state->ldr;
@@ -105,13 +116,13 @@ static bool read_register(struct vlapic *lapic, uint32_t reg, uint32_t *value)
         *value = (uint32_t)(state->tmr[index / 2] >> index % 2 * 32);
         return true;
     case APIC_IRR ... APIC_IRR + 0x70:
-        *value = (uint32_t)(state->irr[index / 2] >> index % 2 * 32);
+        *value = read_irr(lapic, index);
         return true;
     case APIC_ESR:
         *value = state->esr;
         return true;
     case APIC_ICR:
-        *value = (uint32_t)state->icr;
+        *value = (uint32_t)vlapic_icr(lapic);
         return true;
     case APIC_LVT_TIMER ... APIC_LVT_ERROR:
         *value = read_lvt(lapic, (reg - APIC_LVT_TIMER) >> 4);
@@ -153,6 +164,8 @@ static void write_svr(struct vlapic *lapic, uint32_t value)
     if (!(value & APIC_SVR_ENABLE))
         for (unsigned index = 0; index < VLAPIC_LVT_COUNT; index++)
             write_lvt(lapic, index, lapic->state.lvt[index]);
+    if (lapic->page)
+        vlapic_page_show_all(lapic);
 }
 
 /* A writable register, by its offset in the page; bits that it lacks are ignored. False: there is none. */
@@ -167,22 +180,24 @@ static bool write_register(struct vlapic *lapic, uint32_t reg, uint32_t value)
         return true;
     case APIC_SVR:
         write_svr(lapic, value);
-        return true;
+        break;
     case APIC_ESR: /* any write latches what was collected, SDM 11.5.3 */
         lapic->state.esr = __atomic_exchange_n(&lapic->state.errors, 0, __ATOMIC_SEQ_CST);
-        return true;
+        break;
     case APIC_LVT_TIMER ... APIC_LVT_ERROR:
         write_lvt(lapic, (reg - APIC_LVT_TIMER) >> 4, value);
-        return true;
+        break;
     case APIC_TIMER_INITIAL:
         vlapic_timer_write_initial(lapic, value);
-        return true;
+        break;
     case APIC_TIMER_DIVIDE:
         vlapic_timer_write_divide(lapic, value & APIC_DIVIDE_MASK);
-        return true;
+        break;
     default:
         return false;
     }
+    vlapic_show(lapic, reg);
+    return true;
 }
 
 /* --- xAPIC: the page --- */
@@ -205,12 +220,12 @@ uint64_t vlapic_read(void *device, uint32_t offset, unsigned size)
     case APIC_DFR:
         return lapic->state.dfr;
     case APIC_ICR_HIGH:
-        return lapic->state.icr >> 32;
+        return vlapic_icr(lapic) >> 32;
     case APIC_EOI:
     case APIC_RRD:
         return 0;
     default:
-        if (!read_register(lapic, offset, &value))
+        if (!vlapic_read_register(lapic, offset, &value))
             vlapic_error(lapic, APIC_ESR_REGISTER);
         return value;
     }
@@ -227,13 +242,13 @@ void vlapic_write(void *device, uint32_t offset, unsigned size, uint64_t value)
     switch (offset) {
     case APIC_EOI:
         end_of_interrupt(lapic);
-        break;
+        return;
     case APIC_ICR:
-        state->icr = (state->icr & XAPIC_DESTINATION) | (low & ICR_LOW_BITS);
+        state->icr = (vlapic_icr(lapic) & XAPIC_DESTINATION) | (low & VLAPIC_ICR_LOW);
         vlapic_send_ipi(lapic);
         break;
     case APIC_ICR_HIGH:
-        state->icr = (value << 32 & XAPIC_DESTINATION) | (uint32_t)state->icr;
+        state->icr = (value << 32 & XAPIC_DESTINATION) | (uint32_t)vlapic_icr(lapic);
         break;
     case APIC_LDR:
         state->ldr = low & APIC_LDR_MASK;
@@ -243,12 +258,13 @@ void vlapic_write(void *device, uint32_t offset, unsigned size, uint64_t value)
         break;
     case APIC_APR:
     case APIC_RRD:
-        break;
+        return;
     default: /* a write to a register that can only be read is ignored */
-        if (!write_register(lapic, offset, low) && !read_register(lapic, offset, &ignored))
+        if (!write_register(lapic, offset, low) && !vlapic_read_register(lapic, offset, &ignored))
             vlapic_error(lapic, APIC_ESR_REGISTER);
-        break;
+        return;
     }
+    vlapic_show(lapic, offset);
 }
 
 /* --- x2APIC: the MSRs --- */
@@ -283,10 +299,13 @@ static int write_x2apic_icr(struct vlapic *lapic, uint64_t value)
     uint32_t low = (uint32_t)value;
 
     /* This mode has no delivery status, yet CPUs let software write the bit. */
-    if (low & ~(ICR_LOW_BITS | APIC_ICR_PENDING))
+    if (low & ~(VLAPIC_ICR_LOW | APIC_ICR_PENDING))
         return -EINVAL;
     lapic->state.icr = value & ~(uint64_t)APIC_ICR_PENDING;
-    vlapic_send_ipi(lapic);
+    if (unlikely(lapic->page))
+        vlapic_page_ipi(lapic);
+    else
+        vlapic_send_ipi(lapic);
     return 0;
 }
 
@@ -304,7 +323,7 @@ static int write_self_ipi(struct vlapic *lapic, uint64_t value)
 /* The changes of mode of SDM figure 11-27. Another address is refused, too: the page cannot be moved. */
 static int write_base(struct vlapic *lapic, uint64_t value)
 {
-    uint64_t old = lapic->state.base;
+    uint64_t old = lapic->state.base, change = old ^ value;
 
     if ((value & ~(APIC_BASE_BSP | APIC_BASE_EXTD | APIC_BASE_EN)) != APIC_BASE_DEFAULT)
         return -EINVAL;
@@ -312,12 +331,19 @@ static int write_base(struct vlapic *lapic, uint64_t value)
         return -EINVAL;
     if ((old & APIC_BASE_EXTD) && (value & APIC_BASE_EN) && !(value & APIC_BASE_EXTD))
         return -EINVAL;
+    if (change & APIC_BASE_EXTD)
+        lapic->state.icr = (uint32_t)vlapic_icr(lapic); /* the destination field has another form */
     lapic->state.base = value;
-    if ((old ^ value) & APIC_BASE_EN)
+    if (change & APIC_BASE_EN)
         vlapic_reset_registers(lapic);
-    if ((old ^ value) & APIC_BASE_EXTD)
-        lapic->state.icr = (uint32_t)lapic->state.icr; /* the destination field has another form */
-    lapic->up->interrupt(lapic->vcpu);                 /* the 8259 may reach the CPU now */
+    lapic->up->interrupt(lapic->vcpu); /* the 8259 may reach the CPU now */
+    if (!(change & (APIC_BASE_EN | APIC_BASE_EXTD)))
+        return 0;
+    if (lapic->page) {
+        vlapic_page_show_all(lapic);
+        vlapic_page_show(lapic, APIC_ICR);
+    }
+    lapic->up->mode(lapic->vcpu);
     return 0;
 }
 
@@ -339,7 +365,7 @@ int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value)
         *value = lapic->state.icr;
         return 0;
     }
-    if (!read_register(lapic, reg, &low))
+    if (!vlapic_read_register(lapic, reg, &low))
         return -EINVAL;
     *value = low;
     return 0;
@@ -419,7 +445,8 @@ static int check_timer(const struct vlapic_state *state)
 
 int vlapic_check(const struct vlapic_state *state)
 {
-    uint64_t icr_bits = ICR_LOW_BITS | (state->base & APIC_BASE_EXTD ? UINT64_MAX << 32 : XAPIC_DESTINATION);
+    uint64_t icr_bits = VLAPIC_ICR_LOW |
+                        (state->base & APIC_BASE_EXTD ? UINT64_MAX << 32 : XAPIC_DESTINATION);
     int err;
 
     if ((err = check_base(state->base)) || (err = check_vectors(state)) || (err = check_timer(state)))

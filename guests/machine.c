@@ -80,11 +80,18 @@ static void lapic_priority(void *context, uint8_t cr8)
     vmx_ops->set_cr8(vcpu, cr8);
 }
 
+static void lapic_mode(void *vcpu)
+{
+    if (vmx_ops->apic_mode)
+        vmx_ops->apic_mode(vcpu);
+}
+
 static const struct vlapic_up lapic_up = { .interrupt = lapic_interrupt,
                                            .priority = lapic_priority,
                                            .nmi = lapic_nmi,
                                            .init = lapic_init_ipi,
-                                           .startup = lapic_startup };
+                                           .startup = lapic_startup,
+                                           .mode = lapic_mode };
 
 /* One address, another local APIC for each vCPU: the one that is running here. */
 static struct vlapic *lapic_here(struct machine *machine)
@@ -122,7 +129,7 @@ static int intc_take(void *context)
 {
     struct vlapic *lapic = context;
     const struct vcpu *vcpu = lapic->vcpu;
-    int vector = vlapic_pending(lapic);
+    int vector = vlapic_deliverable(lapic);
 
     if (likely(vector >= 0))
         vlapic_accept(lapic, (uint8_t)vector);
@@ -156,6 +163,41 @@ static void intc_reset(void *context)
     vlapic_init_signal(context);
 }
 
+static void intc_attach(void *context, uint32_t *page)
+{
+    if (page)
+        vlapic_attach(context, page);
+    else
+        vlapic_detach(context);
+}
+
+static void intc_sync(void *context, struct vcpu_interrupt_status *out)
+{
+    struct vlapic_status status = vlapic_sync(context);
+
+    *out = (struct vcpu_interrupt_status){ .rvi = status.rvi, .svi = status.svi };
+}
+
+static bool intc_level_vectors(void *context, uint64_t bitmap[4])
+{
+    return vlapic_level_vectors(context, bitmap);
+}
+
+static void intc_page_written(void *context, uint32_t offset)
+{
+    vlapic_page_written(context, offset);
+}
+
+static void intc_eoi_done(void *context, uint8_t vector)
+{
+    vlapic_eoi_done(context, vector);
+}
+
+static bool intc_external(void *context)
+{
+    return has_extint(context);
+}
+
 static const struct vcpu_intc intc = {
     .pending = intc_pending,
     .take = intc_take,
@@ -164,6 +206,12 @@ static const struct vcpu_intc intc = {
     .msr_read = intc_msr_read,
     .msr_write = intc_msr_write,
     .reset = intc_reset,
+    .attach = intc_attach,
+    .sync = intc_sync,
+    .level_vectors = intc_level_vectors,
+    .page_written = intc_page_written,
+    .eoi_done = intc_eoi_done,
+    .external = intc_external,
 };
 
 /* --- The guest's end

@@ -173,6 +173,11 @@ struct vmx_ops {
         bool wanted); /* EXIT_IRET before, or EXIT_NMI_WINDOW behind, the IRET of its NMI handler */
     void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8); /* the task priority that the guest reads in CR8 */
 
+    /* The local APIC was switched on, off or to x2APIC mode, or was reset or loaded; it is then without a page
+     * (struct vcpu_intc), unless only x2APIC mode was entered. The vCPU may not be loaded, may not even have
+     * run. NULL: nothing to do. */
+    void (*apic_mode)(struct vcpu *vcpu);
+
     void (*get_system)(const struct vcpu *vcpu, struct vcpu_system *out);
     void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);
     void (*paging)(const struct vcpu *vcpu, struct gva_mode *out);

@@ -9,7 +9,7 @@
 #define CPUS 4
 
 struct vcpu_record {
-    unsigned interrupts, nmis, inits, startups;
+    unsigned interrupts, nmis, inits, startups, modes;
     uint8_t startup_vector, cr8;
 };
 
@@ -47,7 +47,12 @@ static inline void on_priority(void *record, uint8_t cr8)
     ((struct vcpu_record *)record)->cr8 = cr8;
 }
 
-static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup };
+static inline void on_mode(void *record)
+{
+    ((struct vcpu_record *)record)->modes++;
+}
+
+static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup, on_mode };
 
 static inline void on_eoi(void *ioapic, uint8_t vector)
 {
