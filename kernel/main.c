@@ -138,7 +138,7 @@ static void end(bool reboot)
  */
 _Noreturn static void main_stack_start(void)
 {
-    char value[8];
+    char value[8], without[64];
 
     if (desc_init_cpu())
         panic("no memory for the task state");
@@ -154,7 +154,7 @@ _Noreturn static void main_stack_start(void)
     cmos_init();
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
-    vm_init();
+    vm_init(option("without", without, sizeof(without)) ? without : "");
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
     follow_config_console(manager_console());

@@ -103,12 +103,29 @@ static bool inject_interrupt(struct vcpu *vcpu)
     return true;
 }
 
+/* The CPU takes what the APIC has; left are exceptions, NMIs and the 8259s' interrupts. */
+static void deliver_beside_apic(struct vcpu *vcpu)
+{
+    bool more;
+
+    vmx_ops->apic_sync(vcpu);
+    if (!inject_urgent(vcpu) && unlikely(vcpu->intc->external(vcpu->intc_context)))
+        inject_interrupt(vcpu);
+    more = vcpu->intc->external(vcpu->intc_context);
+    if (unlikely(more || vcpu->window))
+        set_window(vcpu, more);
+}
+
 void event_deliver(struct vcpu *vcpu)
 {
     const struct vcpu_intc *intc = vcpu->intc;
     bool more;
 
     __atomic_and_fetch(&vcpu->pending, ~PEND_EVENT, __ATOMIC_RELAXED);
+    if (vcpu->virtual_apic) {
+        deliver_beside_apic(vcpu);
+        return;
+    }
     if (!inject_urgent(vcpu) && inject_interrupt(vcpu))
         more = intc->pending(
             vcpu->intc_context); /* what is in service now holds back all that priority could */

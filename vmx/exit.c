@@ -91,6 +91,14 @@ static void exit_hlt(struct vcpu *vcpu)
         vm_die(vcpu->vm, "halted for good: HLT with interrupts off on its last running vCPU");
 }
 
+static void exit_apic(struct vcpu *vcpu)
+{
+    if (vcpu->exit.apic.eoi)
+        vcpu->intc->eoi_done(vcpu->intc_context, vcpu->exit.apic.vector);
+    else
+        vcpu->intc->page_written(vcpu->intc_context, vcpu->exit.apic.offset);
+}
+
 static void exit_window(struct vcpu *vcpu)
 {
     vcpu->pending |= PEND_EVENT;
@@ -177,6 +185,11 @@ static void exit_invalid(struct vcpu *vcpu)
            vcpu->index, (unsigned long long)vcpu->rip);
 }
 
+static void exit_backend(struct vcpu *vcpu)
+{
+    (void)vcpu;
+}
+
 static void exit_unknown(struct vcpu *vcpu)
 {
     vm_die(vcpu->vm, "vCPU %u left by an exit that Plinth did not ask for: code 0x%llx info 0x%llx 0x%llx",
@@ -184,6 +197,7 @@ static void exit_unknown(struct vcpu *vcpu)
            (unsigned long long)vcpu->exit.raw.info2);
 }
 
+/* clang-format off */
 void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_INTERRUPT] = exit_interrupt,
     [EXIT_TIMER] = exit_timer,
@@ -194,6 +208,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_MEMORY] = exit_memory,
     [EXIT_HLT] = exit_hlt,
     [EXIT_HYPERCALL] = exit_hypercall,
+    [EXIT_APIC] = exit_apic,
     [EXIT_WINDOW] = exit_window,
     [EXIT_EXCEPTION] = exit_exception,
     [EXIT_IRET] = exit_iret,
@@ -206,5 +221,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_SHUTDOWN] = exit_shutdown,
     [EXIT_FPU_FREEZE] = exit_fpu_freeze,
     [EXIT_INVALID] = exit_invalid,
+    [EXIT_BACKEND] = exit_backend,
     [EXIT_UNKNOWN] = exit_unknown,
 };
+/* clang-format on */

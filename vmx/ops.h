@@ -26,6 +26,7 @@ enum vmexit_reason {
     EXIT_MEMORY, /* access to a guest physical address that has no RAM */
     EXIT_HLT,
     EXIT_HYPERCALL,
+    EXIT_APIC,       /* the CPU virtualises the APIC, and has done a part of something: see struct vmexit */
     EXIT_WINDOW,     /* the guest can take the interrupt that it could not before */
     EXIT_EXCEPTION,  /* #DB or #AC, intercepted so that their endless loops end; to be handed back */
     EXIT_IRET,       /* the guest is about to leave its NMI handler */
@@ -38,6 +39,7 @@ enum vmexit_reason {
     EXIT_SHUTDOWN,   /* triple fault */
     EXIT_FPU_FREEZE, /* an x87 exception by the way of IRQ 13 (CR0.NE = 0), which this PC does not have */
     EXIT_INVALID,    /* the CPU refused the guest state */
+    EXIT_BACKEND,    /* dealt with by the back end already; for the counts only */
     EXIT_UNKNOWN,    /* an exit that nobody asked for */
     EXIT_REASONS,
 };
@@ -62,6 +64,11 @@ struct vmexit {
             uint8_t bytes_count; /* instruction bytes that the CPU has fetched already; 0: none */
             const uint8_t *bytes;
         } memory;
+        struct {
+            bool eoi;       /* `vector` was ended; else the register at `offset` was written */
+            uint8_t vector; /* a level-triggered one */
+            uint16_t offset;
+        } apic;
         struct {
             uint8_t vector;
             uint32_t error;
@@ -134,6 +141,11 @@ struct vmx_ops {
     /* Whether this CPU is of its kind. */
     bool (*present)(void);
 
+    /* Makes it do without a feature of the CPU, before cpu_enable(), as the command line asks. -EINVAL: it
+     * knows none of that name. */
+    int (*without)(const char *feature);
+    const char *features; /* those that it knows, for a message */
+
     /* Turns virtualisation on for this CPU. -ENODEV or -EPERM after saying why in the log; -ENOMEM. */
     int (*cpu_enable)(struct cpu *cpu);
 
@@ -171,12 +183,15 @@ struct vmx_ops {
     void (*nmi_window)(
         struct vcpu *vcpu,
         bool wanted); /* EXIT_IRET before, or EXIT_NMI_WINDOW behind, the IRET of its NMI handler */
-    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8); /* the task priority that the guest reads in CR8 */
-
-    /* The local APIC was switched on, off or to x2APIC mode, or was reset or loaded; it is then without a page
-     * (struct vcpu_intc), unless only x2APIC mode was entered. The vCPU may not be loaded, may not even have
-     * run. NULL: nothing to do. */
+    /*
+     * Where the CPU can deliver the APIC's interrupts itself (vcpu->virtual_apic; intc.h: attach). apic_mode:
+     * the APIC's mode changed or it was reset. apic_sync: hands over what is requested. NULL in a back end
+     * without.
+     */
     void (*apic_mode)(struct vcpu *vcpu);
+    void (*apic_sync)(struct vcpu *vcpu);
+
+    void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8); /* the task priority that the guest reads in CR8 */
 
     void (*get_system)(const struct vcpu *vcpu, struct vcpu_system *out);
     void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);

@@ -46,6 +46,7 @@ struct vcpu {
     bool nmi_masked;   /* from the injection of an NMI to its IRET */
     bool nmi_stepping; /* single-stepping over that IRET, since another NMI waits */
     bool window;       /* EXIT_WINDOW is asked for */
+    bool virtual_apic; /* the CPU delivers the APIC's interrupts; set by the back end */
     uint8_t cr8;       /* task priority as the CPU holds it */
     uint8_t state;     /* enum vcpu_state */
     uint8_t startup_vector;

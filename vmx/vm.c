@@ -13,13 +13,30 @@
 
 const struct vmx_ops *vmx_ops;
 
-void vm_init(void)
+/* The features of the CPU that the command line takes away: names with commas between. */
+static void do_without(const struct vmx_ops *ops, const char *list)
+{
+    char name[24];
+
+    for (size_t length = 0; *list; list += *list == ',') {
+        for (length = 0; *list && *list != ','; list++)
+            if (length < sizeof(name) - 1)
+                name[length++] = *list;
+        name[length] = '\0';
+        if (!ops->without || ops->without(name))
+            log_warn("without=%s: %s has no such feature (%s)", name, ops->name,
+                     ops->features ? ops->features : "there are none to name");
+    }
+}
+
+void vm_init(const char *without)
 {
     static const struct vmx_ops *const known[] = { &vmx_ops_amd, &vmx_ops_intel };
 
     for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
         if (!known[i]->present())
             continue;
+        do_without(known[i], without);
         if (known[i]->cpu_enable(this_cpu()) == 0)
             vmx_ops = known[i];
         return;

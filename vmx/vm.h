@@ -42,10 +42,11 @@ struct vm {
 };
 
 /*
- * Finds this machine's back end and turns it on for the boot CPU. When there is none the log says why and
+ * Finds this machine's back end and turns it on for the boot CPU; `without` names features of the CPU that it is not
+ * to use (command line), with commas between. When there is none the log says why and
  * what to do, vmx_ops is NULL and no VM can be created; everything else works.
  */
-void vm_init(void);
+void vm_init(const char *without);
 
 /* Allocates RAM (`size`: multiple of 2 MiB) and nested tables. -ENOMEM with nothing kept; -ENODEV without a
  * back end. */

@@ -45,7 +45,7 @@ static void report(const char *name)
         __asm__ volatile("rdtsc\n mov %%eax, %4\n mov %6, %%eax\n mov %7, %%edx\n" instruction               \
                          "\n rdtsc\n mov %%eax, %5"                                                          \
                          : "=&a"(a), "=&b"(b), "+&c"(c), "=&d"(d), "=&r"(before), "=&r"(after)               \
-                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)IOAPIC_INDEX)                      \
+                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)IOAPIC_BASE)                      \
                          : "memory");                                                                        \
         sample[i] = after - before - dry;                                                                    \
     }

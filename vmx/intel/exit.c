@@ -173,6 +173,9 @@ static __cold void decode_rare(struct vcpu *vcpu, uint32_t reason)
     case REASON_NMI_WINDOW:
         vcpu->exit.reason = EXIT_NMI_WINDOW;
         break;
+    case REASON_APIC_ACCESS:
+        vmx_apic_access(vcpu, vmcs_read(VMCS_EXIT_QUALIFICATION));
+        break;
     case REASON_INVD:
     case REASON_WBINVD:
     case REASON_PAUSE:
@@ -198,8 +201,7 @@ static __cold void decode_rare(struct vcpu *vcpu, uint32_t reason)
     }
 }
 
-/* False: dealt with here, since only VT-x has such exits. */
-static inline bool decode_exit(struct vcpu *vcpu, uint32_t reason)
+static inline void decode_exit(struct vcpu *vcpu, uint32_t reason)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
 
@@ -208,46 +210,57 @@ static inline bool decode_exit(struct vcpu *vcpu, uint32_t reason)
         keep_interrupted_event(vcpu);
         vmx->interruption = (uint32_t)vmcs_read(VMCS_EXIT_INTERRUPTION);
         vcpu->exit.reason = EXIT_INTERRUPT;
-        return true;
+        return;
     case REASON_EPT_VIOLATION:
         decode_ept_violation(vcpu);
-        return true;
+        return;
     case REASON_CPUID:
         decode_instruction(vcpu, EXIT_CPUID);
-        return true;
+        return;
     case REASON_HLT:
         decode_instruction(vcpu, EXIT_HLT);
-        return true;
+        return;
     case REASON_IO:
         decode_io(vcpu);
-        return true;
+        return;
     case REASON_WRMSR:
         decode_instruction(vcpu, EXIT_MSR_WRITE);
-        return true;
+        return;
     case REASON_RDMSR:
         decode_instruction(vcpu, EXIT_MSR_READ);
-        return true;
+        return;
     case REASON_VMCALL:
         decode_instruction(vcpu, EXIT_HYPERCALL);
-        return true;
+        return;
+    case REASON_VIRTUALIZED_EOI:
+        vcpu->exit.reason = EXIT_APIC;
+        vcpu->exit.apic.eoi = true;
+        vcpu->exit.apic.vector = (uint8_t)vmcs_read(VMCS_EXIT_QUALIFICATION);
+        return;
+    case REASON_APIC_WRITE:
+        vcpu->exit.reason = EXIT_APIC;
+        vcpu->exit.apic.eoi = false;
+        vcpu->exit.apic.offset = (uint16_t)(vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xfff);
+        return;
     case REASON_INTERRUPT_WINDOW:
     case REASON_TPR_BELOW_THRESHOLD:
         vcpu->exit.reason = EXIT_WINDOW;
-        return true;
+        return;
     case REASON_PREEMPTION_TIMER:
         keep_interrupted_event(vcpu);
         vcpu->exit.reason = EXIT_TIMER;
-        return true;
+        return;
     case REASON_EXCEPTION_OR_NMI:
         decode_exception_or_nmi(vcpu);
-        return true;
+        return;
     case REASON_CR_ACCESS:
         vcpu->exit.length = instruction_length();
         vmx_cr_access(vcpu, vmcs_read(VMCS_EXIT_QUALIFICATION));
-        return false;
+        vcpu->exit.reason = EXIT_BACKEND;
+        return;
     default:
         decode_rare(vcpu, reason);
-        return true;
+        return;
     }
 }
 
@@ -311,12 +324,14 @@ bool vmx_exit(struct vcpu *vcpu)
 
     vmx->launched = true;
     read_registers(vcpu, vmx);
-    if (vmx->apic_page && unlikely(vmx->apic_page[APIC_TPR / 4] >> 4 != vcpu->cr8))
-        cr8_changed(vcpu, (uint8_t)(vmx->apic_page[APIC_TPR / 4] >> 4));
+    if (vmx->tpr_shadow && unlikely(*vmx->tpr_shadow >> 4 != vcpu->cr8))
+        cr8_changed(vcpu, (uint8_t)(*vmx->tpr_shadow >> 4));
     if (unlikely(reason & REASON_ENTRY_FAILED))
         vmx_entry_failed(vcpu, reason);
-    else if (decode_exit(vcpu, reason))
+    else {
+        decode_exit(vcpu, reason);
         exit_handle(vcpu);
+    }
     again = likely(vcpu_goes_on(vcpu)) || vcpu_prepare(vcpu);
     if (again)
         write_registers(vcpu, vmx);

@@ -360,6 +360,7 @@ enum vmcs_field {
 #define APIC_ACCESS_WRITE     1u
 #define APIC_ACCESS_FETCH     2u
 #define APIC_ACCESS_EVENT     3u
+#define APIC_ACCESS_PHYSICAL  15u /* no linear address: a walk of the guest's page tables */
 
 /* Exit qualification of a task switch (table 28-2). */
 #define TASK_SELECTOR(q) ((uint16_t)(q))

@@ -88,6 +88,28 @@ void vmx_use(struct vmx_vcpu *vmx)
 
 /* --- Turning it on --- */
 
+/* What the command line takes away (VMX_WITHOUT_). */
+static unsigned without;
+
+static const struct {
+    const char *name;
+    unsigned bits;
+} features[] = {
+    { "apicv", VMX_WITHOUT_APICV },
+    { "tpr-shadow", VMX_WITHOUT_APICV | VMX_WITHOUT_TPR_SHADOW },
+    { "preemption-timer", VMX_WITHOUT_TIMER },
+};
+
+static int vmx_without(const char *feature)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(features); i++)
+        if (strcmp(feature, features[i].name) == 0) {
+            without |= features[i].bits;
+            return 0;
+        }
+    return -EINVAL;
+}
+
 /* Vendor strings that begin "Genu" and, for Zhaoxin's and VIA's, "Cent" and "  Sh" (CPUID leaf 0 EBX). */
 static bool vmx_present(void)
 {
@@ -171,7 +193,7 @@ static int detect(void)
     if (err)
         return err;
     read_capabilities(cap);
-    if (controls_compute(cap, 0, &vmx_machine.controls, why, sizeof(why))) {
+    if (controls_compute(cap, without, &vmx_machine.controls, why, sizeof(why))) {
         log_error("VT-x: this CPU cannot be used: the control %s; virtual machines cannot be started", why);
         return -ENODEV;
     }
@@ -215,7 +237,7 @@ static int create_maps(void)
     }
     for (unsigned i = 0; i < ARRAY_SIZE(msr_direct); i++)
         msr_bitmap_allow(phys_to_virt(m->msr_bitmap), msr_direct[i]);
-    return 0;
+    return vmx_apic_init();
 }
 
 static const char *yes(bool has)
@@ -227,13 +249,11 @@ static void log_features(void)
 {
     const struct vmx_controls *c = &vmx_machine.controls;
 
-    log_info("VT-x: EPT with %s pages, VPID: %s, TPR shadow: %s, APIC registers: %s, virtual interrupts: %s, "
+    log_info("VT-x: EPT with %s pages, VPID: %s, TPR shadow: %s, APIC virtualisation: %s, "
              "preemption timer: %s",
              vmx_machine.cap.ept_vpid & EPT_CAP_1G ? "1 GiB" : "2 MiB",
              yes(c->value[CONTROL_SECONDARY] & SECONDARY_VPID),
-             yes(c->value[CONTROL_PRIMARY] & PRIMARY_TPR_SHADOW),
-             yes(c->optional[CONTROL_SECONDARY] & SECONDARY_APIC_REGISTERS),
-             yes(c->optional[CONTROL_SECONDARY] & SECONDARY_VIRTUAL_INTERRUPTS),
+             yes(c->value[CONTROL_PRIMARY] & PRIMARY_TPR_SHADOW), yes(vmx_machine.apicv),
              yes(c->optional[CONTROL_PIN] & PIN_PREEMPTION_TIMER));
 }
 
@@ -276,10 +296,20 @@ static int vmx_memory_create(struct vm *vm)
     int err = nested_create(vm, ept_format(vmx_machine.cap.ept_vpid),
                             PTAB_READ | PTAB_WRITE | PTAB_EXEC | PTAB_WB);
 
+    if (!err && vmx_apic_create(vm)) {
+        nested_destroy(vm);
+        err = -ENOMEM;
+    }
     /* The tables may lie where those of a VM that is gone were. */
     if (!err)
         invept(ept_pointer(vm->nested.root, vmx_machine.cap.ept_vpid));
     return err;
+}
+
+static void vmx_memory_destroy(struct vm *vm)
+{
+    vmx_apic_destroy(vm);
+    nested_destroy(vm);
 }
 
 /* --- A vCPU --- */
@@ -389,8 +419,13 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
     vmclear(vmx->vmcs);
     vmx->launched = false;
     vmx->interruption = 0;
-    if (vmx->apic_page)
+    vmx->tpr_shadow = NULL;
+    if (vmx->apic_page) {
         memset(vmx->apic_page, 0, PAGE_SIZE);
+        vmx->tpr_shadow = &vmx->apic_page[APIC_TPR / 4];
+    }
+    vcpu->virtual_apic = false;
+    vmx->apic_stale = true;
     vmx_use(vmx);
     set_host_state();
     set_controls(vcpu, vmx);
@@ -465,6 +500,7 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
     vmx_use(vmx);
     switch_live_msrs(this_cpu()->vmx, vmx);
     write_cr2(vmx->cr2);
+    vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
     if (vmx_machine.timer)
@@ -546,7 +582,7 @@ static void vmx_request_window(struct vcpu *vcpu, bool wanted)
     int held = wanted ? vcpu->intc->held(vcpu->intc_context) : -1;
 
     set_primary(vmx, (uint32_t)PRIMARY_INTERRUPT_WINDOW, wanted && held < 0);
-    if (vmx->apic_page)
+    if (vmx->tpr_shadow)
         vmcs_write(VMCS_TPR_THRESHOLD, held < 0 ? 0 : (uint64_t)held >> 4);
 }
 
@@ -559,16 +595,18 @@ static void vmx_set_cr8(struct vcpu *vcpu, uint8_t cr8)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
 
-    if (vmx->apic_page)
-        vmx->apic_page[APIC_TPR / 4] = (uint32_t)cr8 << 4;
+    if (vmx->tpr_shadow)
+        *vmx->tpr_shadow = (uint32_t)cr8 << 4;
 }
 
 const struct vmx_ops vmx_ops_intel = {
     .name = "VT-x",
     .present = vmx_present,
+    .without = vmx_without,
+    .features = "apicv, tpr-shadow, preemption-timer",
     .cpu_enable = vmx_cpu_enable,
     .memory_create = vmx_memory_create,
-    .memory_destroy = nested_destroy,
+    .memory_destroy = vmx_memory_destroy,
     .vcpu_create = vmx_vcpu_create,
     .vcpu_destroy = vmx_vcpu_destroy,
     .vcpu_reset = vmx_vcpu_reset,
@@ -580,6 +618,8 @@ const struct vmx_ops vmx_ops_intel = {
     .inject = vmx_inject,
     .window = vmx_request_window,
     .nmi_window = vmx_nmi_window,
+    .apic_mode = vmx_apic_mode,
+    .apic_sync = vmx_apic_sync,
     .set_cr8 = vmx_set_cr8,
     .get_system = vmx_get_system,
     .set_system = vmx_set_system,

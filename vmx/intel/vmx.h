@@ -27,6 +27,9 @@ struct vmx_vcpu {
     uint64_t live_msr[VMX_LIVE_MSRS];
     hpa_t apic_page_pa;
     uint32_t *apic_page; /* the virtual-APIC page; NULL without TPR shadow */
+    uint32_t
+        *tpr_shadow; /* where a guest changes CR8 without an exit; NULL: nowhere, or its page is attached */
+    bool apic_stale; /* the controls are to be chosen anew for the APIC's mode */
 };
 
 /* One CPU's part. */
@@ -38,13 +41,14 @@ struct vmx_cpu {
 
 /* The same on all CPUs; set once by vmx_cpu_enable(). */
 struct vmx_machine {
+    bool apicv;          /* APIC-register virtualisation and virtual-interrupt delivery are used */
     bool timer;          /* the preemption timer is used */
     unsigned timer_rate; /* it counts once in 2^rate TSC ticks */
     uint64_t slice;      /* and is never set beyond this, in TSC ticks */
     struct vmx_capabilities cap;
     struct vmx_controls controls;
-    hpa_t io_bitmap[2],
-        msr_bitmap; /* shared by all VMs: everything exits, but for the MSRs that are switched */
+    hpa_t io_bitmap[2], msr_bitmap; /* of all VMs: everything exits, but for the MSRs that are switched */
+    hpa_t msr_bitmap_x2apic;        /* and but for the x2APIC registers that the CPU virtualises */
 };
 
 extern struct vmx_machine vmx_machine;
@@ -111,6 +115,19 @@ void vmx_set_cr0(uint64_t cr0);
 void vmx_set_cr4(uint64_t cr4);
 /* Loads the four entries from guest memory where PAE paging is on. -EINVAL if one has reserved bits set. */
 int vmx_load_pdptes(const struct vcpu *vcpu) __must_check;
+
+/*
+ * apic.c. init: after the controls and bitmaps. create, destroy: the VM's part, after its nested tables are
+ * made and before they go; -ENOMEM. load: on each load. access: decodes the exit. mode, sync: members of
+ * struct vmx_ops.
+ */
+int vmx_apic_init(void) __must_check;
+int vmx_apic_create(struct vm *vm) __must_check;
+void vmx_apic_destroy(struct vm *vm);
+void vmx_apic_load(struct vcpu *vcpu);
+void vmx_apic_mode(struct vcpu *vcpu);
+void vmx_apic_sync(struct vcpu *vcpu);
+void vmx_apic_access(struct vcpu *vcpu, uint64_t qualification);
 
 /* msr.c */
 #define VMX_MSR_RULES 4
