@@ -155,6 +155,8 @@ _Noreturn static void main_stack_start(void)
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
     vm_init(option("without", without, sizeof(without)) ? without : "");
+    if (option("spoil", value, sizeof(value)))
+        vm_spoil_entry(value);
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
     follow_config_console(manager_console());

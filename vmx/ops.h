@@ -202,6 +202,9 @@ struct vmx_ops {
     void (*set_cr2)(struct vcpu *vcpu, uint64_t cr2);
     void (*set_dr6)(struct vcpu *vcpu, uint64_t set); /* ORs bits in */
 
+    /* Makes the next entry of a loaded vCPU fail, by a control or by guest state. For tests. */
+    void (*spoil)(struct vcpu *vcpu, bool control);
+
     /* MSRs that only its CPUs have; sorted, none of them in msr.c's own table. */
     const struct msr_rule *msr_rules;
     unsigned msr_rule_count;

@@ -146,6 +146,10 @@ static bool run(struct sched_task *task)
         (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
         return false;
     load(vcpu);
+    if (unlikely(vm_spoil != VM_SPOIL_NOTHING)) {
+        vmx_ops->spoil(vcpu, vm_spoil == VM_SPOIL_CONTROL);
+        vm_spoil = VM_SPOIL_NOTHING;
+    }
     if (vcpu_prepare(vcpu))
         vmx_ops->enter(vcpu);
     return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;

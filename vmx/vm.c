@@ -9,6 +9,7 @@
 #include "kernel/log.h"
 #include "lib/errno.h"
 #include "lib/format.h"
+#include "lib/string.h"
 #include "vmx/vcpu.h"
 
 const struct vmx_ops *vmx_ops;
@@ -44,6 +45,17 @@ void vm_init(const char *without)
     log_error(
         "virtualisation: this CPU (%s) is of no kind that Plinth knows; virtual machines cannot be started",
         cpu_features.vendor_name);
+}
+
+enum vm_spoil vm_spoil;
+
+void vm_spoil_entry(const char *what)
+{
+    vm_spoil = strcmp(what, "state") == 0     ? VM_SPOIL_STATE
+               : strcmp(what, "control") == 0 ? VM_SPOIL_CONTROL
+                                              : VM_SPOIL_NOTHING;
+    if (vm_spoil == VM_SPOIL_NOTHING)
+        log_warn("spoil=%s is not understood: state and control are", what);
 }
 
 static void free_chunks(struct vm *vm, struct gmem_slot *slot)

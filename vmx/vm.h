@@ -42,11 +42,22 @@ struct vm {
 };
 
 /*
- * Finds this machine's back end and turns it on for the boot CPU; `without` names features of the CPU that it is not
- * to use (command line), with commas between. When there is none the log says why and
- * what to do, vmx_ops is NULL and no VM can be created; everything else works.
+ * Finds this machine's back end and turns it on for the boot CPU; `without` names features of the CPU that it
+ * is not to use (command line), with commas between. When there is none the log says why and what to do,
+ * vmx_ops is NULL and no VM can be created; everything else works.
  */
 void vm_init(const char *without);
+
+/*
+ * The first VM entry of all is to fail: the CPU is given wrong guest state ("state"), or a wrong control
+ * ("control"), to see what Plinth then says (command line `spoil=`). Others are warned about. After
+ * vm_init().
+ */
+void vm_spoil_entry(const char *what);
+
+/* From vcpu.c: what is to be spoilt, once. */
+enum vm_spoil { VM_SPOIL_NOTHING, VM_SPOIL_STATE, VM_SPOIL_CONTROL };
+extern enum vm_spoil vm_spoil;
 
 /* Allocates RAM (`size`: multiple of 2 MiB) and nested tables. -ENOMEM with nothing kept; -ENODEV without a
  * back end. */

@@ -450,6 +450,18 @@ static int svm_msr_set(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     }
 }
 
+/* ASID 0 is the hypervisor's own, and NW without CD does not exist (15.5.1). */
+static void svm_spoil(struct vcpu *vcpu, bool control)
+{
+    struct vmcb *vmcb = vmcb_of(vcpu);
+
+    if (control)
+        vmcb->asid = 0;
+    else
+        vmcb->cr0 = (vmcb->cr0 & ~CR0_CD) | CR0_NW;
+    vmcb->clean = 0;
+}
+
 const struct vmx_ops vmx_ops_amd = {
     .name = "AMD-V",
     .present = svm_present,
@@ -476,6 +488,7 @@ const struct vmx_ops vmx_ops_amd = {
     .code_size = svm_code_size,
     .set_cr2 = svm_set_cr2,
     .set_dr6 = svm_set_dr6,
+    .spoil = svm_spoil,
     .msr_rules = svm_msr_rules,
     .msr_rule_count = SVM_MSR_RULES,
     .msr_get = svm_msr_get,

@@ -599,6 +599,16 @@ static void vmx_set_cr8(struct vcpu *vcpu, uint8_t cr8)
         *vmx->tpr_shadow = (uint32_t)cr8 << 4;
 }
 
+/* More CR3 targets than any CPU has; CR4 without VMXE. */
+static void vmx_spoil(struct vcpu *vcpu, bool control)
+{
+    (void)vcpu;
+    if (control)
+        vmcs_write(VMCS_CR3_TARGET_COUNT, UINT32_MAX);
+    else
+        vmcs_write(VMCS_GUEST_CR4, vmcs_read(VMCS_GUEST_CR4) & ~CR4_VMXE);
+}
+
 const struct vmx_ops vmx_ops_intel = {
     .name = "VT-x",
     .present = vmx_present,
@@ -629,6 +639,7 @@ const struct vmx_ops vmx_ops_intel = {
     .code_size = vmx_code_size,
     .set_cr2 = vmx_set_cr2,
     .set_dr6 = vmx_set_dr6,
+    .spoil = vmx_spoil,
     .msr_rules = vmx_msr_rules,
     .msr_rule_count = VMX_MSR_RULES,
     .msr_get = vmx_msr_get,
