@@ -218,7 +218,7 @@ void vlapic_page_show(struct vlapic *lapic, uint32_t reg)
         show_icr(lapic);
         return;
     case APIC_DFR:
-        value = vlapic_x2apic(lapic) ? 0 : lapic->state.dfr;
+        value = lapic->state.dfr;
         break;
     default:
         (void)vlapic_read_register(lapic, reg, &value);

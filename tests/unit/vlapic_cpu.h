@@ -13,7 +13,9 @@ struct apic_cpu {
     struct vlapic *lapic;
     uint64_t eoi_exits[4];
     uint8_t rvi, svi;
+    uint8_t cr8; /* what `priority` said last */
     bool wanted; /* attach whenever the APIC is enabled */
+    bool keeps;  /* the page while only x2APIC mode is entered */
     bool posted; /* `interrupt` was called since the last entry */
     bool fresh;  /* the first entry since it was attached */
 };
@@ -36,11 +38,16 @@ static inline void cpu_set(struct apic_cpu *cpu, uint32_t reg, uint8_t vector, b
 /* Back ends do this when `mode` is called, and when they like. */
 static inline void cpu_mode(struct apic_cpu *cpu)
 {
+    bool attached = cpu->lapic->page;
+
+    cpu->posted = cpu->posted && !attached;
     vlapic_detach(cpu->lapic);
+    REQUIRE(!attached || (cpu->posted && cpu->cr8 == vlapic_cr8(cpu->lapic)));
     if (!cpu->wanted || !vlapic_enabled(cpu->lapic))
         return;
     memset(cpu->page, 0xa5, sizeof(cpu->page));
     cpu->fresh = true;
+    cpu->posted = false;
     vlapic_attach(cpu->lapic, cpu->page);
     REQUIRE(cpu->posted);
 }

@@ -35,8 +35,8 @@ static inline void twin_interrupt(void *vcpu)
 
 static inline void twin_priority(void *vcpu, uint8_t cr8)
 {
-    (void)vcpu;
-    REQUIRE(cr8 < 16);
+    if (((struct twin_vcpu *)vcpu)->cpu)
+        ((struct twin_vcpu *)vcpu)->cpu->cr8 = cr8;
 }
 
 static inline void twin_nmi(void *vcpu)
@@ -56,9 +56,11 @@ static inline void twin_startup(void *vcpu, uint8_t vector)
 
 static inline void twin_mode(void *vcpu)
 {
+    struct apic_cpu *cpu = ((struct twin_vcpu *)vcpu)->cpu;
+
     ((struct twin_vcpu *)vcpu)->modes++;
-    if (((struct twin_vcpu *)vcpu)->cpu)
-        cpu_mode(((struct twin_vcpu *)vcpu)->cpu);
+    if (cpu && !(cpu->keeps && cpu->lapic->page))
+        cpu_mode(cpu);
 }
 
 static const struct vlapic_up twin_up = { twin_interrupt, twin_priority, twin_nmi,
@@ -326,6 +328,7 @@ static inline void twins_act(uint8_t op, unsigned i, bool by_cpu, uint64_t a, ui
         break;
     case 12:
         twins_attach(i, a & 1);
+        cpus[i].keeps = a & 2;
         break;
     case 13:
         twins_load(i, a << 8 | b, 0);
