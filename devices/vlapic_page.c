@@ -153,6 +153,7 @@ static __cold void show_lint(struct vlapic *lapic)
 struct vlapic_status vlapic_sync(struct vlapic *lapic)
 {
     const uint32_t *page = lapic->page;
+    uint32_t ppr = page[APIC_PPR / 4];
     uint32_t marks = __atomic_load_n(&lapic->irr_any, __ATOMIC_ACQUIRE) & ~0xffu;
 
     if (lapic->state.irr[0]) /* whose mark is always set */
@@ -169,7 +170,9 @@ struct vlapic_status vlapic_sync(struct vlapic *lapic)
         show_lint(lapic);
     /* PPR's class is at least that of what is in service, so no word of ISR above it is in use. */
     return (struct vlapic_status){ .rvi = (uint8_t)highest(page, APIC_IRR, 7),
-                                   .svi = (uint8_t)highest(page, APIC_ISR, page[APIC_PPR / 4] >> 5 & 7) };
+                                   .svi = ppr < FIRST_VECTOR
+                                              ? 0
+                                              : (uint8_t)highest(page, APIC_ISR, ppr >> 5 & 7) };
 }
 
 bool vlapic_level_vectors(struct vlapic *lapic, uint64_t bitmap[4])

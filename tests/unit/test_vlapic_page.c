@@ -381,7 +381,7 @@ static void same_vectors_in_the_same_order(void **unused)
 
 /* --- Requests from another CPU --- */
 
-#define ROUNDS 5000
+#define ROUNDS 20000
 
 static unsigned sent[256], taken[256];
 static bool sender_done, lost;
@@ -395,12 +395,12 @@ static void send(uint8_t vector)
 /* Within 3 s. */
 static bool were_taken(uint8_t first, uint8_t second)
 {
-    for (unsigned tries = 0; tries < 4000; tries++) {
+    for (unsigned tries = 0; tries < 50000; tries++) {
         if (__atomic_load_n(&taken[first], __ATOMIC_SEQ_CST) == sent[first] &&
             __atomic_load_n(&taken[second], __ATOMIC_SEQ_CST) == sent[second])
             return true;
         if (tries >= 1000)
-            usleep(1000);
+            usleep(50);
     }
     return false;
 }
