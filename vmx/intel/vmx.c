@@ -545,6 +545,8 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
         __asm__ volatile("int $2" : : : "memory");
     else
         irq_dispatch(info & INTERRUPTION_VECTOR);
+    if (vmx_machine.timer) /* a timer interrupt leaves its mark there; this vCPU's deadline is another matter */
+        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
 static void vmx_inject(struct vcpu *vcpu, const struct vcpu_event *event)
