@@ -66,6 +66,22 @@ static void reset_by_fadt(void)
     tsc_delay_us(RESET_WAIT);
 }
 
+/*
+ * VMX operation blocks INIT, by which some boards reset the CPU (Intel SDM vol. 3, 24.8). AMD-V's GIF does so,
+ * too, but it is set whenever no guest's state is loaded.
+ */
+static void leave_vmx(void)
+{
+    if (!(read_cr4() & CR4_VMXE))
+        return;
+    __asm__ volatile("1: vmxoff\n"
+                     "2:\n" FIXUP_1_TO_2
+                     :
+                     :
+                     : "memory", "cc");
+    write_cr4(read_cr4() & ~CR4_VMXE);
+}
+
 _Noreturn void machine_reboot(void)
 {
     static const struct {
@@ -73,6 +89,7 @@ _Noreturn void machine_reboot(void)
         uint64_t base;
     } __packed no_idt = { 0, 0 };
 
+    leave_vmx();
     reset_by_fadt();
     out8(PORT_RESET, 0x02); /* system reset */
     out8(PORT_RESET, 0x06); /* ... now */

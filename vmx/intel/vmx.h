@@ -83,6 +83,11 @@ static __always_inline enum vmcs_field vmcs_nth(enum vmcs_field first, unsigned 
     return first + 2 * n;
 }
 
+/* enable.c: members of struct vmx_ops. */
+bool vmx_present(void);
+int vmx_without(const char *feature);
+int vmx_cpu_enable(struct cpu *cpu);
+
 /* Makes the vCPU's VMCS the current one, where a caller may have a vCPU that is not loaded. */
 void vmx_use(struct vmx_vcpu *vmx);
 
