@@ -1,6 +1,6 @@
 /*
- * Physical interrupts. They are taken in two places only, with interrupts otherwise off: when a guest exit
- * reports one, and in the idle loop. Handlers run to completion on the CPU's main stack.
+ * Physical interrupts. They are taken in three places only, with interrupts otherwise off: when a guest exit
+ * reports one, in the idle loop, and between steps of work. Handlers run to completion on the CPU's main stack.
  */
 #pragma once
 

@@ -102,17 +102,22 @@ void sched_yield_soon(void)
     sched.yield = true;
 }
 
-/* One step of the first piece of work; what has more to do goes to the end. */
+/*
+ * One step of the first piece of work; what has more to do goes to the end. Then interrupts are taken, which
+ * else might not be for long: work can come one after the other, and guests in between be short.
+ */
 static void run_work(void)
 {
     struct sched_work *work = sched.work;
 
+    leave_live();
     sched.work = work->next;
     if (!sched.work)
         sched.work_last = &sched.work;
     work->queued = false;
     if (work->step(work))
         sched_queue_work(work);
+    cpu_take_interrupts();
 }
 
 static void run_task(struct sched_task *task)

@@ -40,9 +40,8 @@ static void set_segment(unsigned n, const struct vcpu_segment *from)
 
 void vmx_get_system(const struct vcpu *vcpu, struct vcpu_system *out)
 {
-    struct vmx_vcpu *vmx = vcpu->backend;
+    struct vmx_vcpu *vmx = vcpu->backend, *before = vmx_use(vmx);
 
-    vmx_use(vmx);
     for (unsigned i = 0; i < SEG_COUNT; i++)
         get_segment(&out->segment[i], i);
     get_segment(&out->ldtr, VMCS_LDTR);
@@ -60,6 +59,7 @@ void vmx_get_system(const struct vcpu *vcpu, struct vcpu_system *out)
     if (vmx->loaded)
         __asm__ volatile("mov %%dr6, %0" : "=r"(out->dr6));
     out->dr7 = vmcs_read(VMCS_GUEST_DR7);
+    vmx_give_back(before);
 }
 
 static void set_efer(uint64_t efer)
@@ -72,9 +72,8 @@ static void set_efer(uint64_t efer)
 
 void vmx_set_system(struct vcpu *vcpu, const struct vcpu_system *in)
 {
-    struct vmx_vcpu *vmx = vcpu->backend;
+    struct vmx_vcpu *vmx = vcpu->backend, *before = vmx_use(vmx);
 
-    vmx_use(vmx);
     for (unsigned i = 0; i < SEG_COUNT; i++)
         set_segment(i, &in->segment[i]);
     set_segment(VMCS_LDTR, &in->ldtr);
@@ -99,6 +98,7 @@ void vmx_set_system(struct vcpu *vcpu, const struct vcpu_system *in)
         vm_die(vcpu->vm, "vCPU %u has page-directory pointers at 0x%llx with reserved bits set", vcpu->index,
                (unsigned long long)in->cr3);
     vmx_flush(vmx);
+    vmx_give_back(before);
 }
 
 void vmx_paging(const struct vcpu *vcpu, struct gva_mode *out)

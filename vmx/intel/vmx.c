@@ -56,14 +56,22 @@ void vmx_flush(const struct vmx_vcpu *vmx)
         invvpid(vmx->vpid);
 }
 
-void vmx_use(struct vmx_vcpu *vmx)
+struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx)
 {
     struct vmx_cpu *cpu = this_cpu()->vmx;
+    struct vmx_vcpu *before = cpu->current;
 
-    if (cpu->current == vmx)
-        return;
-    vmptrld(vmx->vmcs);
-    cpu->current = vmx;
+    if (before != vmx) {
+        vmptrld(vmx->vmcs);
+        cpu->current = vmx;
+    }
+    return before;
+}
+
+void vmx_give_back(struct vmx_vcpu *before)
+{
+    if (before)
+        vmx_use(before);
 }
 
 /* --- Memory --- */
@@ -184,6 +192,7 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
     struct vmx_cpu *cpu = this_cpu()->vmx;
+    struct vmx_vcpu *before;
 
     if (cpu->current == vmx)
         cpu->current = NULL;
@@ -203,11 +212,12 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
     }
     vcpu->virtual_apic = false;
     vmx->apic_stale = true;
-    vmx_use(vmx);
+    before = vmx_use(vmx);
     set_host_state();
     set_controls(vcpu, vmx);
     set_other_state();
     vmx_flush(vmx);
+    vmx_give_back(before);
 }
 
 static int vmx_vcpu_create(struct vcpu *vcpu)

@@ -88,8 +88,12 @@ bool vmx_present(void);
 int vmx_without(const char *feature);
 int vmx_cpu_enable(struct cpu *cpu);
 
-/* Makes the vCPU's VMCS the current one, where a caller may have a vCPU that is not loaded. */
-void vmx_use(struct vmx_vcpu *vmx);
+/*
+ * Makes the vCPU's VMCS the current one; returns whose was that before. A caller whose vCPU may not be loaded
+ * gives that back when it is done: another one may be loaded, and in the middle of an exit.
+ */
+struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx);
+void vmx_give_back(struct vmx_vcpu *before);
 
 /* Drops what the TLB holds of this vCPU's own translations (30.4.3.1). */
 void vmx_flush(const struct vmx_vcpu *vmx);
