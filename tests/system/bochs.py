@@ -57,6 +57,7 @@ class Bochs(Machine):
         self.allow = allow
         self.bochs_log = os.path.join(OUT, name + ".bochs.log")
         self.disk = os.path.join(OUT, name + ".img")
+        self.remove_disk()  # what a run that was killed may have left
         shutil.copyfile(iso, self.disk)  # Bochs locks it, and the guest may write
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -72,11 +73,12 @@ class Bochs(Machine):
         config = config.format(cpu=cpu, smp=smp, ips=ips, megabytes=megabytes, disk=self.disk, port=listener.getsockname()[1],
                                log=self.bochs_log, sync="none", time=int(date.timestamp()))
         path = os.path.join(OUT, self.name + ".bochsrc")
-        for file, text in ((path, config), (os.path.join(OUT, "bochs.go"), "c\n")):
+        go = os.path.join(OUT, self.name + ".go")
+        for file, text in ((path, config), (go, "c\n")):
             with open(file, "w", encoding="utf-8") as out:
                 out.write(text)
         # Bochs shrugs off polite signals, hence KILL.
-        command = ["timeout", "--foreground", "-s", "KILL", str(RUN_LIMIT), "bochs-bin", "-q", "-f", path, "-rc", os.path.join(OUT, "bochs.go")]
+        command = ["timeout", "--foreground", "-s", "KILL", str(RUN_LIMIT), "bochs-bin", "-q", "-f", path, "-rc", go]
         self.log.write(" ".join(command) + "\n")
         self.console_path = os.path.join(OUT, self.name + ".bochs.out")
         with open(self.console_path, "wb") as console:
@@ -117,6 +119,9 @@ class Bochs(Machine):
         if self.child:
             self.socket.close()
         self.log.close()
+        self.remove_disk()
+
+    def remove_disk(self):
         for path in (self.disk, self.disk + ".lock"):
             if os.path.exists(path):
                 os.unlink(path)
