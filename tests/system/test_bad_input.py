@@ -114,7 +114,7 @@ def test_no_virtualisation(boot, guest, cpu, name):
 GUESTS = {
     "triplefault": r"vm bad: stopped: triple fault",
     "badjump": r"vm bad: stopped: [^\r\n]*0xd0000000",
-    "spin": r"spin: interrupts off, looping",
+    "spin": r"interrupts off, looping",
     "halt": r"vm bad: stopped: [^\r\n]*halt",
     "msr": r"vm bad: exited with code 0",
     "ports": r"vm bad: exited with code 0",
