@@ -8,6 +8,8 @@
 static void exit_interrupt(struct vcpu *vcpu)
 {
     vmx_ops->take_interrupts(vcpu);
+    if (vcpu->window) /* the guest may have come to where it can take what waits: that saves the exit for it */
+        vcpu->pending |= PEND_EVENT;
     if (sched_should_yield())
         vcpu->pending |= PEND_LEAVE;
 }

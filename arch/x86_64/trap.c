@@ -69,7 +69,8 @@ int trap_load(uint64_t address, uint64_t *value)
 
 static bool fix_up(struct trap_frame *frame)
 {
-    if (frame->vector != VECTOR_GP && frame->vector != VECTOR_PF && frame->vector != VECTOR_UD)
+    if (frame->vector != VECTOR_GP && frame->vector != VECTOR_PF && frame->vector != VECTOR_UD &&
+        frame->vector != VECTOR_DB)
         return false;
     for (const struct fixup *fixup = fixup_start; fixup < fixup_end; fixup++) {
         if (fixup->at == frame->rip) {

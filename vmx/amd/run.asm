@@ -38,6 +38,7 @@ svm_run:
     mov r15, [rdi + VCPU_R15]
     mov rdi, [rdi + VCPU_RDI]
     vmrun
+.exited:
     ; RAX and RSP are ours again; the vCPU's address comes from our own stack, never from a guest's register.
     mov rax, [rsp]
     mov [rax + VCPU_RCX], rcx
@@ -71,6 +72,12 @@ svm_run:
     pop rbx
     pop rbp
     ret
+
+; A single-step trap of the guest's can come here, behind VMRUN (AMD family 10h, erratum 246; Bochs 2.7): the exit tells of it as well, so
+; it is dropped, by going on where it came.
+section .fixup
+    dq svm_run.exited, svm_run.exited
+section .text
 
 ; void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb)
 ; From here to svm_unload GIF is clear: neither interrupt nor NMI reaches the hypervisor. RFLAGS.IF is set, since with

@@ -311,7 +311,7 @@ static void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
     /* The CPU pushes what EV asks for, also in real mode, where a handler expects none (APM vol. 2, 8.2). */
     if (event->has_error && (vmcb->cr0 & CR0_PE))
         inject |= EVENT_EV | (uint64_t)event->error << EVENT_ERROR_SHIFT;
-    vmcb->eventinj = inject; /* the CPU clears V when it has delivered it */
+    vmcb->eventinj = inject; /* the CPU clears the field on #VMEXIT (APM vol. 3, VMRUN) */
 }
 
 /* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4).
