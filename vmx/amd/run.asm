@@ -1,5 +1,6 @@
 ; Entering a guest on AMD-V. Source: AMD APM vol. 2, 15.5 (VMRUN), 15.17 (GIF).
 %include "offsets.inc"
+%include "vmx/registers.inc"
 
 bits 64
 default rel
@@ -23,38 +24,13 @@ svm_run:
     push rdi
 .enter:
     mov rax, [rsp + 16]
-    mov rcx, [rdi + VCPU_RCX]
-    mov rdx, [rdi + VCPU_RDX]
-    mov rbx, [rdi + VCPU_RBX]
-    mov rbp, [rdi + VCPU_RBP]
-    mov rsi, [rdi + VCPU_RSI]
-    mov r8,  [rdi + VCPU_R8]
-    mov r9,  [rdi + VCPU_R9]
-    mov r10, [rdi + VCPU_R10]
-    mov r11, [rdi + VCPU_R11]
-    mov r12, [rdi + VCPU_R12]
-    mov r13, [rdi + VCPU_R13]
-    mov r14, [rdi + VCPU_R14]
-    mov r15, [rdi + VCPU_R15]
-    mov rdi, [rdi + VCPU_RDI]
+    LOAD_GUEST
     vmrun
 .exited:
     ; RAX and RSP are ours again; the vCPU's address comes from our own stack, never from a guest's register.
     mov rax, [rsp]
-    mov [rax + VCPU_RCX], rcx
-    mov [rax + VCPU_RDX], rdx
-    mov [rax + VCPU_RBX], rbx
-    mov [rax + VCPU_RBP], rbp
-    mov [rax + VCPU_RSI], rsi
     mov [rax + VCPU_RDI], rdi
-    mov [rax + VCPU_R8], r8
-    mov [rax + VCPU_R9], r9
-    mov [rax + VCPU_R10], r10
-    mov [rax + VCPU_R11], r11
-    mov [rax + VCPU_R12], r12
-    mov [rax + VCPU_R13], r13
-    mov [rax + VCPU_R14], r14
-    mov [rax + VCPU_R15], r15
+    STORE_GUEST rax
     mov rdi, rax
     mov rsi, [rsp + 8]
 %ifdef PLINTH_DEBUG

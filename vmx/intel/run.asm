@@ -1,5 +1,6 @@
 ; Entering a guest on VT-x. Source: Intel SDM vol. 3, 27 (VM entries), 28.5 (loading host state), 31.
 %include "offsets.inc"
+%include "vmx/registers.inc"
 
 bits 64
 default rel
@@ -9,25 +10,6 @@ VMCS_HOST_RSP equ 0x6c14
 
 extern vmx_exit
 extern vmx_entry_refused
-
-; All but RSP, which the VMCS holds, and the vCPU's own RDI comes last. Flags are kept.
-%macro LOAD_GUEST 0
-    mov rax, [rdi + VCPU_RAX]
-    mov rcx, [rdi + VCPU_RCX]
-    mov rdx, [rdi + VCPU_RDX]
-    mov rbx, [rdi + VCPU_RBX]
-    mov rbp, [rdi + VCPU_RBP]
-    mov rsi, [rdi + VCPU_RSI]
-    mov r8,  [rdi + VCPU_R8]
-    mov r9,  [rdi + VCPU_R9]
-    mov r10, [rdi + VCPU_R10]
-    mov r11, [rdi + VCPU_R11]
-    mov r12, [rdi + VCPU_R12]
-    mov r13, [rdi + VCPU_R13]
-    mov r14, [rdi + VCPU_R14]
-    mov r15, [rdi + VCPU_R15]
-    mov rdi, [rdi + VCPU_RDI]
-%endmacro
 
 ; void vmx_run(struct vcpu *vcpu, bool launched)
 ; The loop is here so that the hypervisor's own registers are saved once for many exits. An exit arrives at vmx_exit_entry with RSP
@@ -46,10 +28,12 @@ vmx_run:
     vmwrite rax, rsp
     test sil, sil
     jnz resume
+    mov rax, [rdi + VCPU_RAX]
     LOAD_GUEST
     vmlaunch
     jmp refused
 resume:
+    mov rax, [rdi + VCPU_RAX]
     LOAD_GUEST
     vmresume
 refused:
@@ -62,19 +46,7 @@ vmx_exit_entry:
     push rdi
     mov rdi, [rsp + 8]
     mov [rdi + VCPU_RAX], rax
-    mov [rdi + VCPU_RCX], rcx
-    mov [rdi + VCPU_RDX], rdx
-    mov [rdi + VCPU_RBX], rbx
-    mov [rdi + VCPU_RBP], rbp
-    mov [rdi + VCPU_RSI], rsi
-    mov [rdi + VCPU_R8], r8
-    mov [rdi + VCPU_R9], r9
-    mov [rdi + VCPU_R10], r10
-    mov [rdi + VCPU_R11], r11
-    mov [rdi + VCPU_R12], r12
-    mov [rdi + VCPU_R13], r13
-    mov [rdi + VCPU_R14], r14
-    mov [rdi + VCPU_R15], r15
+    STORE_GUEST rdi
     pop qword [rdi + VCPU_RDI]
 %ifdef PLINTH_DEBUG
     lea rbp, [rsp + 48]                 ; the chain of frames, for a crash report: here lies our caller's RBP
