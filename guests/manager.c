@@ -1,5 +1,6 @@
 #include "guests/manager.h"
 #include "arch/x86_64/paging.h"
+#include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
@@ -14,13 +15,17 @@ static struct {
     const struct bootinfo *info;
     struct config *config; /* NULL: there is none that could be read */
     struct managed vm[CONFIG_MAX_VMS];
+    struct vclock clock; /* the time of supervision, since manager_init() */
     uint64_t handoff_tsc;
     bool first_entry_logged;
     void (*end)(bool reboot);
     void (*stopped)(struct managed *vm);
 } manager;
 
+static_assert(CONFIG_MAX_RESTARTS <= SUPERVISE_MAX_LIMIT, "supervise.c remembers as many");
+
 static void ended(struct managed *vm);
+static void start_held(void);
 
 /* --- Boot modules
  * --------------------------------------------------------------------------------------------- */
@@ -71,6 +76,25 @@ static bool find_images(const struct managed *vm, struct machine_images *out)
     return true;
 }
 
+/* --- What follows a stop
+ * --------------------------------------------------------------------------------------------- */
+
+static uint64_t now_ns(void)
+{
+    return vclock_ns(&manager.clock);
+}
+
+static bool is_alive(const struct managed *vm)
+{
+    return vm->state == MANAGED_RUNNING || vm->state == MANAGED_PAUSED;
+}
+
+/* It is powered on, or about to be. */
+static bool is_busy(const struct managed *vm)
+{
+    return is_alive(vm) || vm->state == MANAGED_STARTING || vm->state == MANAGED_WAITING;
+}
+
 /* --- Life of a VM
  * --------------------------------------------------------------------------------------------- */
 
@@ -113,6 +137,7 @@ static void power_on(struct managed *vm)
                      (unsigned long long)(tsc_now() - manager.handoff_tsc));
         manager.first_entry_logged = true;
         log_memory(vm);
+        start_held();
         return;
     }
     machine_destroy(vm->machine); /* its memory is of more use to others */
@@ -120,26 +145,66 @@ static void power_on(struct managed *vm)
     ended(vm);
 }
 
-/* What a run's end looks like in the log. */
+/* What a run's end that the guest wanted looks like in the log. */
 static void log_stop(struct managed *vm)
 {
     const struct machine *machine = vm->machine;
 
-    switch (machine->stop) {
-    case MACHINE_POWERED_OFF:
+    if (machine->stop == MACHINE_POWERED_OFF)
         set_stopped(vm, "powered off");
-        log_info("vm %s: powered off", vm->config->name);
-        break;
-    case MACHINE_EXITED:
+    else
         format_text(vm->last, sizeof(vm->last), "exited with code %u", machine->exit_code);
-        vm->state = MANAGED_STOPPED;
-        log_info("vm %s: %s", vm->config->name, vm->last);
-        break;
-    default:
-        set_stopped(vm, machine->reason);
-        log_error("vm %s: stopped: %s", vm->config->name, machine->reason);
+    vm->state = MANAGED_STOPPED;
+    log_info("vm %s: %s", vm->config->name, vm->last);
+}
+
+/* It crashed or reset itself too often in too short a time. */
+static void break_loop(struct managed *vm, const char *happened, const char *cause)
+{
+    log_error("vm %s: %s %u times in %u s: left stopped; last cause: %s", vm->config->name, happened,
+              vm->config->restart_limit, SUPERVISE_WINDOW_S, cause);
+    vm->state = MANAGED_STOPPED;
+    format_text(vm->last, sizeof(vm->last), "%s %u times in %u s: %s", happened, vm->config->restart_limit,
+                SUPERVISE_WINDOW_S, cause);
+}
+
+/* The guest crashed or reset itself: true if it starts again. */
+static bool restart(struct managed *vm)
+{
+    bool crash = vm->machine->stop == MACHINE_DIED;
+    const char *cause = crash ? vm->machine->reason : "reset by the guest";
+    const struct supervise_policy policy = { .restart_on_crash = vm->config->on_crash == RESTART_YES,
+                                             .restart_on_reset = vm->config->on_reboot == RESTART_YES,
+                                             .limit = vm->config->restart_limit };
+    struct supervise_decision decision = supervise_stopped(
+        &vm->supervise, &policy, crash ? SUPERVISE_CRASH : SUPERVISE_RESET, now_ns());
+    unsigned seconds = (unsigned)(decision.delay_ns / NS_PER_S);
+
+    if (crash) /* its reason is told in any case */
+        log_error("vm %s: stopped: %s", vm->config->name, cause);
+    switch (decision.verdict) {
+    case SUPERVISE_STOP:
+        set_stopped(vm, cause);
+        if (!crash)
+            log_info("vm %s: reset by the guest: left stopped, as its on-reboot says", vm->config->name);
+        return false;
+    case SUPERVISE_LOOP:
+        break_loop(vm, decision.happened, cause);
+        return false;
+    case SUPERVISE_RESTART:
         break;
     }
+    format_text(vm->last, sizeof(vm->last), "%s", cause);
+    if (!crash)
+        log_info("vm %s: reset by the guest: starting again", vm->config->name);
+    else if (seconds == 0)
+        log_info("vm %s: starting again", vm->config->name);
+    else
+        log_info("vm %s: starting again in %u s", vm->config->name, seconds);
+    vm->state = seconds ? MANAGED_WAITING : MANAGED_STARTING;
+    if (seconds)
+        timer_arm(&vm->restart, tsc_now() + seconds * tsc_hz());
+    return true;
 }
 
 /* The slow part of starting and stopping, one piece at a time. */
@@ -147,23 +212,31 @@ static bool work_step(struct sched_work *work)
 {
     struct managed *vm = container_of(work, struct managed, work);
 
+    if (vm->state == MANAGED_WAITING && !timer_armed(&vm->restart))
+        vm->state = MANAGED_STARTING;
     if (vm->state == MANAGED_STARTING) {
         if (machine_wipe(vm->machine))
             return true;
         power_on(vm);
         return false;
     }
-    if (vm->state != MANAGED_RUNNING || vm->machine->stop == MACHINE_RUNS)
+    if (!is_alive(vm) || vm->machine->stop == MACHINE_RUNS)
         return false;
     machine_halt(vm->machine);
-    if (vm->machine->stop == MACHINE_RESET) {
-        log_info("vm %s: reset by the guest: starting again", vm->config->name);
-        vm->state = MANAGED_STARTING;
-        return true;
+    if (vm->machine->stop == MACHINE_RESET || vm->machine->stop == MACHINE_DIED) {
+        if (restart(vm))
+            return vm->state == MANAGED_STARTING;
+    } else {
+        log_stop(vm);
     }
-    log_stop(vm);
     ended(vm);
     return false;
+}
+
+/* The back-off of a crashed VM is over. */
+static void restart_due(struct timer *timer)
+{
+    sched_queue_work(&container_of(timer, struct managed, restart)->work);
 }
 
 /* From inside an exit: the rest is for the work list. */
@@ -198,10 +271,11 @@ int manager_start(struct managed *vm)
         log_error("vm %s: not started: its config has errors (see above)", vm->config->name);
         return -EINVAL;
     }
-    if (vm->state != MANAGED_STOPPED) {
+    if (is_busy(vm) && vm->state != MANAGED_WAITING) {
         log_warn("vm %s: is %s already", vm->config->name, manager_state_name(vm));
         return -EBUSY;
     }
+    timer_cancel(&vm->restart);
     if (!find_images(vm, &images)) {
         set_stopped(vm, "an image is missing or empty");
         return -EINVAL;
@@ -212,6 +286,7 @@ int manager_start(struct managed *vm)
         return err;
     }
     machine_halt(vm->machine);
+    supervise_begin(&vm->supervise, now_ns());
     vm->state = MANAGED_STARTING;
     sched_queue_work(&vm->work);
     return 0;
@@ -219,9 +294,11 @@ int manager_start(struct managed *vm)
 
 int manager_destroy(struct managed *vm)
 {
-    if (vm->state != MANAGED_RUNNING && vm->state != MANAGED_STARTING)
+    if (!is_busy(vm) && vm->state != MANAGED_HELD)
         return -EINVAL;
-    machine_halt(vm->machine);
+    timer_cancel(&vm->restart);
+    if (vm->machine)
+        machine_halt(vm->machine);
     set_stopped(vm, "destroyed");
     log_info("vm %s: destroyed", vm->config->name);
     ended(vm);
@@ -230,20 +307,44 @@ int manager_destroy(struct managed *vm)
 
 int manager_shutdown(struct managed *vm)
 {
-    if (vm->state != MANAGED_RUNNING)
+    if (!is_alive(vm))
         return -EINVAL;
+    if (vm->state == MANAGED_PAUSED)
+        log_info("vm %s: is paused: it finds its power button pressed when resumed", vm->config->name);
     vpm_power_button(&vm->machine->pm);
     return 0;
 }
 
 int manager_reset(struct managed *vm)
 {
-    if (vm->state != MANAGED_RUNNING)
+    if (!is_alive(vm))
         return -EINVAL;
     machine_halt(vm->machine);
     log_info("vm %s: reset", vm->config->name);
+    supervise_begin(&vm->supervise, now_ns());
     vm->state = MANAGED_STARTING;
     sched_queue_work(&vm->work);
+    return 0;
+}
+
+int manager_pause(struct managed *vm)
+{
+    if (vm->state != MANAGED_RUNNING)
+        return -EINVAL;
+    vm_pause(&vm->machine->vm);
+    vm->state = MANAGED_PAUSED;
+    vm->last[0] = '\0';
+    log_info("vm %s: paused", vm->config->name);
+    return 0;
+}
+
+int manager_resume(struct managed *vm)
+{
+    if (vm->state != MANAGED_PAUSED)
+        return -EINVAL;
+    vm->state = MANAGED_RUNNING;
+    log_info("vm %s: resumed", vm->config->name);
+    vm_resume(&vm->machine->vm);
     return 0;
 }
 
@@ -257,7 +358,7 @@ static void check_all_stopped(void)
     bool any_ran = false;
 
     for (unsigned i = 0; i < manager_count(); i++) {
-        if (manager.vm[i].state == MANAGED_RUNNING || manager.vm[i].state == MANAGED_STARTING)
+        if (is_busy(&manager.vm[i]))
             return;
         any_ran |= manager.vm[i].has_run;
     }
@@ -294,6 +395,7 @@ void manager_init(const struct bootinfo *info, uint64_t handoff_tsc)
 
     manager.info = info;
     manager.handoff_tsc = handoff_tsc;
+    vclock_init(&manager.clock, tsc_hz());
     file = find_module(CONFIG_FILE);
     if (!file) {
         log_error("config: there is no %s among the boot modules: no VM can be started; build the image with "
@@ -313,8 +415,38 @@ void manager_init(const struct bootinfo *info, uint64_t handoff_tsc)
         manager.vm[i].config = &manager.config->vm[i];
         manager.vm[i].state = manager.config->vm[i].broken ? MANAGED_BROKEN : MANAGED_STOPPED;
         manager.vm[i].work.step = work_step;
+        timer_init(&manager.vm[i].restart, &this_cpu()->timers, restart_due);
         if (manager.config->vm[i].broken)
             log_error("vm %s: not started: its config has errors (see above)", manager.config->vm[i].name);
+    }
+}
+
+/* The first VM that must be started before this one and was not yet; NULL: there is none. */
+static const struct managed *awaited(const struct managed *vm)
+{
+    for (unsigned i = 0; i < vm->config->after_count; i++) {
+        const struct managed *other = &manager.vm[vm->config->after[i].vm];
+
+        if (!other->has_run)
+            return other;
+    }
+    return NULL;
+}
+
+/* Starts those that autostart held back and that need not wait any more. */
+static void start_held(void)
+{
+    for (unsigned i = 0; i < manager_count(); i++) {
+        struct managed *vm = &manager.vm[i];
+        const struct managed *other;
+
+        if (vm->state != MANAGED_HELD)
+            continue;
+        other = awaited(vm);
+        if (other)
+            format_text(vm->last, sizeof(vm->last), "waits for the start of %s", other->config->name);
+        else
+            (void)!manager_start(vm);
     }
 }
 
@@ -322,7 +454,11 @@ void manager_autostart(void)
 {
     for (unsigned i = 0; i < manager_count(); i++)
         if (manager.vm[i].state == MANAGED_STOPPED && manager.vm[i].config->autostart)
-            (void)!manager_start(&manager.vm[i]);
+            manager.vm[i].state = MANAGED_HELD;
+    start_held();
+    for (unsigned i = 0; i < manager_count(); i++)
+        if (manager.vm[i].state == MANAGED_HELD)
+            log_info("vm %s: %s", manager.vm[i].config->name, manager.vm[i].last);
 }
 
 unsigned manager_count(void)
@@ -345,10 +481,11 @@ struct managed *manager_find(const char *name)
 
 const char *manager_state_name(const struct managed *vm)
 {
-    static const char *const names[] = { [MANAGED_BROKEN] = "broken",
-                                         [MANAGED_STOPPED] = "stopped",
-                                         [MANAGED_STARTING] = "starting",
-                                         [MANAGED_RUNNING] = "running" };
+    static const char *const names[] = {
+        [MANAGED_BROKEN] = "broken",   [MANAGED_STOPPED] = "stopped",   [MANAGED_HELD] = "waiting",
+        [MANAGED_WAITING] = "waiting", [MANAGED_STARTING] = "starting", [MANAGED_RUNNING] = "running",
+        [MANAGED_PAUSED] = "paused"
+    };
 
     return names[vm->state];
 }

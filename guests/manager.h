@@ -7,13 +7,17 @@
 #include "lib/types.h"
 #include "boot/bootinfo.h"
 #include "guests/machine.h"
+#include "guests/supervise.h"
 #include "kernel/config.h"
 
 enum managed_state {
     MANAGED_BROKEN,  /* an error in its config: cannot be started */
     MANAGED_STOPPED, /* never started, or it stopped */
+    MANAGED_HELD,    /* autostart will start it, after others */
+    MANAGED_WAITING, /* it crashed and starts again when `restart` fires */
     MANAGED_STARTING,
     MANAGED_RUNNING,
+    MANAGED_PAUSED, /* its vCPUs stand still */
 };
 
 /* One VM of the config. */
@@ -24,6 +28,8 @@ struct managed {
     char last[200]; /* why it is not running, in a few words; empty before the first start */
     bool has_run;
     struct sched_work work;
+    struct supervise supervise;
+    struct timer restart;
 };
 
 /* Reads plinth.toml among the boot modules and says what is wrong with it. Nothing is started yet. */
@@ -36,18 +42,23 @@ unsigned manager_count(void);
 struct managed *manager_get(unsigned index);    /* index < manager_count() */
 struct managed *manager_find(const char *name); /* NULL: there is none */
 
-/* Starts a stopped VM; the rest goes on in the background. -EINVAL, -EBUSY or -ENOMEM after a line in the
- * log. */
+/* Starts a stopped VM, or one that waits for its start; the rest goes on in the background. -EINVAL, -EBUSY
+ * or -ENOMEM after a line in the log. */
 int manager_start(struct managed *vm);
 
-/* Stops a running one at once, like a pulled plug. -EINVAL if it is not running. */
+/* Stops a running one at once, like a pulled plug, and ends all waiting for a start. -EINVAL if it is
+ * stopped. */
 int manager_destroy(struct managed *vm);
 
-/* Presses its power button. -EINVAL if it is not running. */
+/* Presses its power button; one that is paused sees it when resumed. -EINVAL if it is not running. */
 int manager_shutdown(struct managed *vm);
 
 /* Starts it anew from wiped memory. -EINVAL if it is not running. */
 int manager_reset(struct managed *vm);
+
+/* Its vCPUs stand still, and go on. Its time goes on. -EINVAL if it is not running, or not paused. */
+int manager_pause(struct managed *vm);
+int manager_resume(struct managed *vm);
 
 const char *manager_state_name(const struct managed *vm);
 
@@ -60,5 +71,6 @@ const char *manager_console(void);
 /* Called when no VM is left running and the config asks for poweroff or reboot: last chance to flush. */
 void manager_on_end(void (*end)(bool reboot));
 
-/* Called when a VM runs no more, behind the log's line about it, from a work item or a command. */
+/* Called when a VM runs no more and is not to start again, behind the log's line about it, from a work item
+ * or a command. */
 void manager_on_stop(void (*stopped)(struct managed *vm));

@@ -1,4 +1,5 @@
 #include "kernel/config.h"
+#include "kernel/config_check.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/spell.h"
@@ -13,8 +14,10 @@ enum kind {
     KIND_MEMORY,  /* a string: bytes, into uint64_t */
     KIND_COUNT,   /* an integer, 1 .. limit, into unsigned */
     KIND_FLAG,    /* a boolean */
-    KIND_STOPPED, /* a string out of stopped_names, into enum config_all_stopped */
+    KIND_LIMIT,   /* an integer, 0 .. limit, into unsigned */
+    KIND_CHOICE,  /* a string out of `choices`, their index into an enum */
     KIND_MODULES, /* an array of modules */
+    KIND_AFTER,   /* an array of names of VMs */
 };
 
 struct key {
@@ -22,8 +25,9 @@ struct key {
     enum kind kind;
     bool required;
     size_t offset; /* of the field in its struct */
-    size_t limit;  /* size of a string field in bytes; the largest number */
+    size_t limit;  /* size of a string field in bytes; the largest number; how many choices */
     const char *example;
+    const char *const *choices;
 };
 
 /* One of the config's tables; the keys stand in the order of its enum config_*_key. */
@@ -34,11 +38,22 @@ struct table {
 
 #define STRING(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
 
+static const char *const stopped_names[] = {
+    [ALL_STOPPED_SHELL] = "shell",
+    [ALL_STOPPED_POWEROFF] = "poweroff",
+    [ALL_STOPPED_REBOOT] = "reboot",
+};
+static const char *const restart_names[] = { [RESTART_NO] = "stop", [RESTART_YES] = "restart" };
+static_assert(sizeof(enum config_all_stopped) == sizeof(unsigned) &&
+                  sizeof(enum config_restart) == sizeof(unsigned),
+              "set_choice() writes them as unsigned");
+
 static const struct key host_keys[HOST_KEYS] = {
     [HOST_CONSOLE] = { "console", KIND_TEXT, false, STRING(config, console), "\"com1,115200\"" },
     [HOST_ATTACH] = { "attach", KIND_TEXT, false, STRING(config, attach), "\"demo\"" },
-    [HOST_WHEN_ALL_STOPPED] = { "when-all-stopped", KIND_STOPPED, false,
-                                offsetof(struct config, when_all_stopped), 0, "\"poweroff\"" },
+    [HOST_WHEN_ALL_STOPPED] = { "when-all-stopped", KIND_CHOICE, false,
+                                offsetof(struct config, when_all_stopped), ARRAY_SIZE(stopped_names),
+                                "\"poweroff\"", stopped_names },
 };
 
 static const struct key vm_keys[VM_KEYS] = {
@@ -50,6 +65,13 @@ static const struct key vm_keys[VM_KEYS] = {
     [VM_MODULES] = { "modules", KIND_MODULES, false, 0, 0, "[\"data.img\"]" },
     [VM_AUTOSTART] = { "autostart", KIND_FLAG, false, offsetof(struct config_vm, autostart), 0, NULL },
     [VM_DEBUG_EXIT] = { "debug-exit", KIND_FLAG, false, offsetof(struct config_vm, debug_exit), 0, NULL },
+    [VM_AFTER] = { "after", KIND_AFTER, false, 0, 0, "[\"db\"]" },
+    [VM_ON_CRASH] = { "on-crash", KIND_CHOICE, false, offsetof(struct config_vm, on_crash),
+                      ARRAY_SIZE(restart_names), "\"restart\"", restart_names },
+    [VM_ON_REBOOT] = { "on-reboot", KIND_CHOICE, false, offsetof(struct config_vm, on_reboot),
+                       ARRAY_SIZE(restart_names), "\"restart\"", restart_names },
+    [VM_RESTART_LIMIT] = { "restart-limit", KIND_LIMIT, false, offsetof(struct config_vm, restart_limit),
+                           CONFIG_MAX_RESTARTS, "5" },
 };
 
 static const struct key module_keys[MODULE_KEYS] = {
@@ -61,12 +83,6 @@ static const struct table host_table = { host_keys, HOST_KEYS };
 static const struct table vm_table = { vm_keys, VM_KEYS };
 static const struct table module_table = { module_keys, MODULE_KEYS };
 
-static const char *const stopped_names[] = {
-    [ALL_STOPPED_SHELL] = "shell",
-    [ALL_STOPPED_POWEROFF] = "poweroff",
-    [ALL_STOPPED_REBOOT] = "reboot",
-};
-
 /* --- errors --- */
 
 struct reader {
@@ -77,25 +93,39 @@ struct reader {
     char where[24 + CONFIG_NAME_MAX]; /* the table being read, for messages */
 };
 
-/* Appends an error, which breaks the VM being read. */
-static __printf(3, 4) void add_error(struct reader *r, struct toml_place place, const char *fmt, ...)
+static __printf(4, 0) void add_error_v(struct config *config, struct config_vm *vm, struct toml_place place,
+                                       const char *fmt, va_list args)
 {
-    struct config *config = r->config;
-    va_list args;
-
-    if (r->vm)
-        r->vm->broken = true;
+    if (vm)
+        vm->broken = true;
     if (config->error_count++ >= CONFIG_MAX_ERRORS)
         return;
     struct config_error *error = &config->error[config->error_count - 1];
     error->line = place.line;
     error->column = place.column;
-    va_start(args, fmt);
     format_text_v(error->text, sizeof(error->text), fmt, args);
-    va_end(args);
     for (char *c = error->text; *c; c++) /* a quoted key may hold escapes that a terminal obeys */
         if ((uint8_t)*c < 0x20 || *c == 0x7f)
             *c = '?';
+}
+
+/* Appends an error, which breaks the VM being read. */
+static __printf(3, 4) void add_error(struct reader *r, struct toml_place place, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    add_error_v(r->config, r->vm, place, fmt, args);
+    va_end(args);
+}
+
+void config_error(struct config *config, struct config_vm *vm, struct toml_place place, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    add_error_v(config, vm, place, fmt, args);
+    va_end(args);
 }
 
 static bool same_place(struct toml_place a, struct toml_place b)
@@ -149,7 +179,8 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
         [KIND_TEXT] = "a string such as ",    [KIND_WORDS] = "a string such as ",
         [KIND_PATH] = "a string such as ",    [KIND_MEMORY] = "a string such as ",
         [KIND_COUNT] = "an integer such as ", [KIND_FLAG] = "true or false",
-        [KIND_STOPPED] = "a string such as ", [KIND_MODULES] = "an array such as ",
+        [KIND_LIMIT] = "an integer such as ", [KIND_CHOICE] = "a string such as ",
+        [KIND_MODULES] = "an array such as ", [KIND_AFTER] = "an array such as ",
     };
 
     add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
@@ -253,35 +284,42 @@ static void set_memory(struct reader *r, const struct key *key, uint64_t *to, co
 
 static void set_count(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
 {
-    if (event->integer < 1 || (uint64_t)event->integer > key->limit)
-        add_error(r, event->place, "%s must be 1 to %u", key->name, (unsigned)key->limit);
+    unsigned least = key->kind == KIND_COUNT ? 1 : 0;
+
+    if (event->integer < least || (uint64_t)event->integer > key->limit)
+        add_error(r, event->place, "%s must be %u to %u", key->name, least, (unsigned)key->limit);
     else
         *to = (unsigned)event->integer;
 }
 
-static void set_stopped(struct reader *r, const struct key *key, enum config_all_stopped *to,
-                        const struct toml_event *event)
+/* Two or three choices. */
+static void set_choice(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
 {
+    const char *const *names = key->choices;
     char text[16];
 
     toml_string(event, text, sizeof(text));
-    for (unsigned i = 0; i < ARRAY_SIZE(stopped_names); i++) {
-        if (strcmp(text, stopped_names[i]) != 0)
+    for (unsigned i = 0; i < key->limit; i++) {
+        if (strcmp(text, names[i]) != 0)
             continue;
-        *to = (enum config_all_stopped)i;
+        *to = i;
         return;
     }
-    add_error(r, event->place, "%s must be \"%s\", \"%s\" or \"%s\"", key->name, stopped_names[0],
-              stopped_names[1], stopped_names[2]);
+    if (key->limit == 2)
+        add_error(r, event->place, "%s must be \"%s\" or \"%s\"", key->name, names[0], names[1]);
+    else
+        add_error(r, event->place, "%s must be \"%s\", \"%s\" or \"%s\"", key->name, names[0], names[1],
+                  names[2]);
 }
 
 /* Checks one value and stores it in its field of `base`, the struct of its table. */
 static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
 {
     static const enum toml_type types[] = {
-        [KIND_TEXT] = TOML_STRING,    [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
-        [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
-        [KIND_STOPPED] = TOML_STRING, [KIND_MODULES] = TOML_ARRAY,
+        [KIND_TEXT] = TOML_STRING,   [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
+        [KIND_MEMORY] = TOML_STRING, [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
+        [KIND_LIMIT] = TOML_INTEGER, [KIND_CHOICE] = TOML_STRING, [KIND_MODULES] = TOML_ARRAY,
+        [KIND_AFTER] = TOML_ARRAY,
     };
     void *field = (char *)base + key->offset;
 
@@ -301,15 +339,17 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
         set_memory(r, key, field, event);
         break;
     case KIND_COUNT:
+    case KIND_LIMIT:
         set_count(r, key, field, event);
         break;
     case KIND_FLAG:
         *(bool *)field = event->boolean;
         break;
-    case KIND_STOPPED:
-        set_stopped(r, key, field, event);
+    case KIND_CHOICE:
+        set_choice(r, key, field, event);
         break;
-    case KIND_MODULES: /* its elements follow */
+    case KIND_MODULES: /* their elements follow */
+    case KIND_AFTER:
         break;
     }
 }
@@ -317,6 +357,7 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
 /* --- tables --- */
 
 static void on_module(struct reader *r, unsigned level, const struct toml_event *event);
+static void on_after(struct reader *r, unsigned level, const struct toml_event *event);
 
 /*
  * A value at or below the key path[level] of `table`; `base` is the table's struct, `at` where its keys
@@ -337,6 +378,8 @@ static void on_key(struct reader *r, const struct table *table, void *base, stru
     if (inside && same_place(*first, step->place)) {
         if (key->kind == KIND_MODULES)
             on_module(r, level + 1, event);
+        else if (key->kind == KIND_AFTER)
+            on_after(r, level + 1, event);
         return;
     }
     if (first->column != 0) {
@@ -386,7 +429,34 @@ static void on_module(struct reader *r, unsigned level, const struct toml_event 
                   module_keys[MODULE_CMDLINE].example, toml_type_name(event->type));
 }
 
-static struct config_vm *find_vm(struct config *config, const char *name)
+/* A value at or below the element path[level] of a VM's `after`. */
+static void on_after(struct reader *r, unsigned level, const struct toml_event *event)
+{
+    const struct toml_step *step = &event->path[level];
+    struct config_vm *vm = r->vm;
+
+    if (!step->element || event->depth > level + 1)
+        return;
+    if (step->index >= CONFIG_MAX_AFTER) {
+        if (step->index == CONFIG_MAX_AFTER)
+            add_error(r, step->place, "a VM waits for at most %d others", CONFIG_MAX_AFTER);
+        return;
+    }
+    struct config_after *after = &vm->after[step->index];
+    vm->after_count = step->index + 1;
+    after->place = step->place;
+    if (event->type != TOML_STRING) {
+        add_error(r, event->place, "after must name VMs, such as %s, not %s", vm_keys[VM_AFTER].example,
+                  toml_type_name(event->type));
+    } else if (toml_string(event, after->name, sizeof(after->name)) >= sizeof(after->name) ||
+               !after->name[0]) {
+        add_error(r, event->place, "after names no VM here: a name has 1 to %d characters",
+                  CONFIG_NAME_MAX - 1);
+        after->name[0] = '\0';
+    }
+}
+
+struct config_vm *config_find_vm(struct config *config, const char *name)
 {
     for (unsigned i = 0; i < config->vm_count; i++)
         if (strcmp(config->vm[i].name, name) == 0)
@@ -413,13 +483,15 @@ static struct config_vm *add_vm(struct config *config, const struct toml_step *n
     vm->column = name->place.column;
     vm->cpus = 1;
     vm->autostart = true;
+    vm->on_reboot = RESTART_YES;
+    vm->restart_limit = 5;
     return vm;
 }
 
 /* The VM named by path[1], added if it is new; NULL if that cannot be, which is said once. */
 static struct config_vm *vm_of(struct reader *r, const struct toml_step *name)
 {
-    struct config_vm *vm = find_vm(r->config, name->key);
+    struct config_vm *vm = config_find_vm(r->config, name->key);
 
     if (vm)
         return vm;
@@ -439,7 +511,7 @@ static struct config_vm *vm_of(struct reader *r, const struct toml_step *name)
 /* The table of a VM begins. */
 static bool on_vm_table(struct reader *r, const struct toml_step *name)
 {
-    r->vm = find_vm(r->config, name->key);
+    r->vm = config_find_vm(r->config, name->key);
     if (!r->vm)
         return vm_of(r, name) != NULL;
     add_error(r, name->place, "[vm.%s] was described already in line %u; each VM needs a name of its own",
@@ -518,7 +590,7 @@ static void on_syntax_error(struct reader *r, const struct toml_event *event)
 
     r->vm = NULL;
     if (event->depth >= 2 && strcmp(path[0].key, "vm") == 0 && is_vm_name(path[1].key)) {
-        r->vm = find_vm(r->config, path[1].key);
+        r->vm = config_find_vm(r->config, path[1].key);
         if (!r->vm && r->config->vm_count < CONFIG_MAX_VMS)
             r->vm = add_vm(r->config, &path[1]);
     }
@@ -571,27 +643,6 @@ static void check_vm(struct reader *r, struct config_vm *vm)
         check_required(r, &module_table, vm->module[i].at, vm->module[i].place);
 }
 
-/* An attach that names no VM is taken back. */
-static void check_attach(struct reader *r)
-{
-    struct config *config = r->config;
-    const char *near = NULL;
-
-    r->vm = NULL;
-    if (config->attach[0] == '\0' || find_vm(config, config->attach))
-        return;
-    for (unsigned i = 0; i < config->vm_count && !near; i++)
-        if (spelt_like(config->attach, config->vm[i].name))
-            near = config->vm[i].name;
-    if (near)
-        add_error(r, config->at[HOST_ATTACH], "attach names '%s', which is no VM; did you mean '%s'?",
-                  config->attach, near);
-    else
-        add_error(r, config->at[HOST_ATTACH], "attach names '%s', but there is no [vm.%s]", config->attach,
-                  config->attach);
-    config->attach[0] = '\0';
-}
-
 /* By insertion: there are few, and most are in order. */
 static void sort_errors(struct config *config)
 {
@@ -616,7 +667,8 @@ int config_parse(struct config *config, const char *text, size_t size)
     toml_parse(text, size, on_event, &reader);
     for (unsigned i = 0; i < config->vm_count; i++)
         check_vm(&reader, &config->vm[i]);
-    check_attach(&reader);
+    config_check_names(config);
+    reader.vm = NULL;
     if (config->vm_count == 0 && config->error_count == 0)
         add_error(&reader, (struct toml_place){ 1, 1 },
                   "no VM is described; write for example: [vm.demo], and below it memory = \"256M\" and "

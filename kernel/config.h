@@ -9,16 +9,19 @@
 #include "lib/types.h"
 #include "lib/toml.h"
 
-#define CONFIG_MAX_VMS     64
-#define CONFIG_MAX_MODULES 8
-#define CONFIG_MAX_ERRORS  16
-#define CONFIG_NAME_MAX    32 /* VM names: [A-Za-z0-9_-]+ */
-#define CONFIG_PATH_MAX    128
-#define CONFIG_CMDLINE_MAX 1024
-#define CONFIG_MAX_VCPUS   16
-#define CONFIG_MAX_MEMORY  (1024 * GiB)
+#define CONFIG_MAX_VMS      64
+#define CONFIG_MAX_MODULES  8
+#define CONFIG_MAX_AFTER    8
+#define CONFIG_MAX_ERRORS   16
+#define CONFIG_NAME_MAX     32 /* VM names: [A-Za-z0-9_-]+ */
+#define CONFIG_PATH_MAX     128
+#define CONFIG_CMDLINE_MAX  1024
+#define CONFIG_MAX_RESTARTS 64 /* of restart-limit */
+#define CONFIG_MAX_VCPUS    16
+#define CONFIG_MAX_MEMORY   (1024 * GiB)
 
 enum config_all_stopped { ALL_STOPPED_SHELL, ALL_STOPPED_POWEROFF, ALL_STOPPED_REBOOT };
+enum config_restart { RESTART_NO, RESTART_YES }; /* "stop", "restart" */
 
 /*
  * The keys of each table; they index its `at[]`, which says where the key stands in the file, for messages.
@@ -35,6 +38,10 @@ enum config_vm_key {
     VM_MODULES,
     VM_AUTOSTART,
     VM_DEBUG_EXIT,
+    VM_AFTER,
+    VM_ON_CRASH,
+    VM_ON_REBOOT,
+    VM_RESTART_LIMIT,
     VM_KEYS
 };
 
@@ -47,6 +54,13 @@ struct config_module {
     struct toml_place place; /* of the element in the array */
     char path[CONFIG_PATH_MAX];
     char cmdline[CONFIG_CMDLINE_MAX]; /* modules = ["file", { path = "file", cmdline = "words" }] */
+};
+
+/* One element of `after`. */
+struct config_after {
+    struct toml_place place;
+    char name[CONFIG_NAME_MAX];
+    unsigned vm; /* its index in config.vm */
 };
 
 struct config_vm {
@@ -64,6 +78,11 @@ struct config_vm {
     struct config_module module[CONFIG_MAX_MODULES];
     bool autostart;  /* default true */
     bool debug_exit; /* isa-debug-exit at port 0xf4; default false */
+    unsigned after_count;
+    struct config_after after[CONFIG_MAX_AFTER]; /* VMs to be started before; they make no circle */
+    enum config_restart on_crash;                /* default RESTART_NO */
+    enum config_restart on_reboot;               /* default RESTART_YES */
+    unsigned restart_limit; /* that many crashes and resets in a minute are a loop; default 5, 0: never */
 };
 
 struct config_error {

@@ -76,6 +76,16 @@ static void run_reset(int count, char *word[SHELL_ARGS])
     act(count, word, manager_reset);
 }
 
+static void run_pause(int count, char *word[SHELL_ARGS])
+{
+    act(count, word, manager_pause);
+}
+
+static void run_resume(int count, char *word[SHELL_ARGS])
+{
+    act(count, word, manager_resume);
+}
+
 static void run_console(int count, char *word[SHELL_ARGS])
 {
     struct managed *vm = named_vm(count, word);
@@ -167,6 +177,8 @@ const struct shell_command shell_commands[] = {
     { "shutdown", "VM", 1, "press its power button", run_shutdown },
     { "destroy", "VM", 1, "stop it at once", run_destroy },
     { "reset", "VM", 1, "start it anew at once", run_reset },
+    { "pause", "VM", 1, "stop its vCPUs", run_pause },
+    { "resume", "VM", 1, "let a paused one go on", run_resume },
     { "console", "VM", 1, "show its console", run_console },
     { "dmesg", "", 0, "Plinth's log", run_dmesg },
     { "mem", "", 0, "who owns the machine's memory", run_mem },

@@ -138,7 +138,7 @@ static bool run(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
 
-    if (vcpu->vm->dead)
+    if (vcpu->vm->dead || vcpu->vm->paused)
         return false;
     if (vcpu->state == VCPU_HALTED && wakes(vcpu))
         vcpu->state = VCPU_RUNNABLE;
@@ -215,6 +215,7 @@ void vcpu_power_on(struct vcpu *vcpu)
 
 void vcpu_start(struct vcpu *vcpu)
 {
+    vcpu->vm->paused = false;
     vcpu->state = VCPU_RUNNABLE;
     sched_wake(&vcpu->task);
 }

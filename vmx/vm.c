@@ -115,6 +115,21 @@ void vm_destroy_memory(struct vm *vm)
     free_memory(vm);
 }
 
+void vm_pause(struct vm *vm)
+{
+    vm->paused = true;
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        sched_remove(&vm->vcpu[i]->task);
+}
+
+/* A vCPU that has nothing to do finds that out itself. */
+void vm_resume(struct vm *vm)
+{
+    vm->paused = false;
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        sched_wake(&vm->vcpu[i]->task);
+}
+
 void vm_die(struct vm *vm, const char *fmt, ...)
 {
     char reason[200];

@@ -39,6 +39,7 @@ struct vm {
     /* The VM cannot go on: `reason` is one line for its log. Called once; no vCPU of it is entered again. */
     void (*died)(struct vm *vm, const char *reason);
     bool dead;
+    bool paused; /* no vCPU is entered until vm_resume(); what is posted meanwhile waits */
 };
 
 /*
@@ -65,6 +66,13 @@ int vm_create_memory(struct vm *vm, uint64_t size) __must_check;
 
 /* Gives back everything; no vCPU may be left. */
 void vm_destroy_memory(struct vm *vm);
+
+/*
+ * Takes the vCPUs off the CPU, and lets them go on. Guest time does not stand still: timers expire, and their
+ * interrupts wait with all others. Not from inside an exit; the next vcpu_start() ends a pause as well.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
 
 /* Stops the VM with a reason, printf-like; the first reason counts. From any exit path. */
 void vm_die(struct vm *vm, const char *fmt, ...) __printf(2, 3);

@@ -18,6 +18,11 @@ static void check_vm(const struct config_vm *vm)
     assert(vm->module_count <= CONFIG_MAX_MODULES);
     assert(vm->cpus >= 1 && vm->cpus <= CONFIG_MAX_VCPUS);
     assert(is_aligned(vm->memory, PAGE_2M) && vm->memory <= CONFIG_MAX_MEMORY);
+    assert(vm->after_count <= CONFIG_MAX_AFTER && vm->restart_limit <= CONFIG_MAX_RESTARTS);
+    assert(vm->on_crash <= RESTART_YES && vm->on_reboot <= RESTART_YES);
+    for (unsigned i = 0; i < vm->after_count; i++)
+        assert(vm->after[i].vm < config.vm_count &&
+               strcmp(config.vm[vm->after[i].vm].name, vm->after[i].name) == 0);
     if (vm->broken)
         return;
     assert(vm->memory > 0);

@@ -117,6 +117,10 @@ static void fills_in_defaults(void **state)
     assert_int_equal(config.vm[0].module_count, 0);
     assert_true(config.vm[0].autostart);
     assert_false(config.vm[0].debug_exit);
+    assert_int_equal(config.vm[0].after_count, 0);
+    assert_int_equal(config.vm[0].on_crash, RESTART_NO);
+    assert_int_equal(config.vm[0].on_reboot, RESTART_YES);
+    assert_int_equal(config.vm[0].restart_limit, 5);
     assert_false(config.vm[0].broken);
 }
 
@@ -247,6 +251,13 @@ static void checks_values(void **state)
         { "cpus = -1", "4:8 cpus must be 1 to 16\n" },
         { "cpus = 4294967297", "4:8 cpus must be 1 to 16\n" },
         { "cpus = '2'", "4:8 cpus must be an integer such as 2, not a string\n" },
+        { "restart-limit = 64", "" },
+        { "restart-limit = 65", "4:17 restart-limit must be 0 to 64\n" },
+        { "restart-limit = -1", "4:17 restart-limit must be 0 to 64\n" },
+        { "restart-limit = true", "4:17 restart-limit must be an integer such as 5, not a boolean\n" },
+        { "on-crash = 'reboot'", "4:12 on-crash must be \"stop\" or \"restart\"\n" },
+        { "on-reboot = false", "4:13 on-reboot must be a string such as \"restart\", not a boolean\n" },
+        { "on-rebot = 'stop'", "4:1 unknown key 'on-rebot' in [vm.a]; did you mean 'on-reboot'?\n" },
         { "autostart = 'yes'", "4:13 autostart must be true or false, not a string\n" },
         { "debug-exit = 1", "4:14 debug-exit must be true or false, not an integer\n" },
         { "initrd = ['a']", "4:10 initrd must be a string such as \"initrd.img\", not an array\n" },
@@ -455,6 +466,83 @@ static void checks_host(void **state)
     }
 }
 
+static void reads_supervision(void **state)
+{
+    (void)state;
+    expect_in_vm("on-crash = 'restart'\non-reboot = 'stop'\nrestart-limit = 0", "");
+    assert_int_equal(config.vm[0].on_crash, RESTART_YES);
+    assert_int_equal(config.vm[0].on_reboot, RESTART_NO);
+    assert_int_equal(config.vm[0].restart_limit, 0);
+    expect_in_vm("on-crash = 'stop'\non-reboot = 'restart'", "");
+    assert_int_equal(config.vm[0].on_crash, RESTART_NO);
+    assert_int_equal(config.vm[0].on_reboot, RESTART_YES);
+}
+
+/* VMs a, b and c in lines 1, 2 and 3, each with its `after`. */
+static void expect_order(const char *a, const char *b, const char *c, const char *expected)
+{
+    static const char vm[] = "vm.%s = { memory = '2M', kernel = 'k', after = [%s] }\n";
+    char text[1024];
+    size_t length = (size_t)snprintf(text, sizeof(text), vm, "a", a);
+
+    length += (size_t)snprintf(text + length, sizeof(text) - length, vm, "b", b);
+    snprintf(text + length, sizeof(text) - length, vm, "c", c);
+    expect_errors(text, expected);
+}
+
+static void reads_the_order_of_starts(void **state)
+{
+    (void)state;
+    expect_order("'c'", "'a', \"c\"", "", "");
+    assert_int_equal(config.vm[0].after_count, 1);
+    assert_int_equal(config.vm[0].after[0].vm, 2);
+    assert_int_equal(config.vm[1].after_count, 2);
+    assert_string_equal(config.vm[1].after[0].name, "a");
+    assert_int_equal(config.vm[1].after[0].vm, 0);
+    assert_int_equal(config.vm[1].after[1].vm, 2);
+    assert_int_equal(config.vm[1].after[1].place.line, 2);
+    assert_int_equal(config.vm[2].after_count, 0);
+    expect_in_vm("after = []", "");
+}
+
+static void refuses_orders_that_cannot_be(void **state)
+{
+    (void)state;
+    expect_in_vm("after = 'db'", "4:9 after must be an array such as [\"db\"], not a string\n");
+    expect_in_vm("after = [1]", "4:10 after must name VMs, such as [\"db\"], not an integer\n");
+    expect_in_vm("after = [['a']]", "4:10 after must name VMs, such as [\"db\"], not an array\n");
+    expect_in_vm("after = ['']", "4:10 after names no VM here: a name has 1 to 31 characters\n");
+    expect_in_vm("after = ['abcdefghijklmnopqrstuvwxyz012345']",
+                 "4:10 after names no VM here: a name has 1 to 31 characters\n");
+    expect_in_vm("after = ['db']", "4:10 after names 'db', but there is no [vm.db]\n");
+    expect_in_vm("after = ['a']", "4:10 'a' cannot wait for itself; take it out\n");
+    expect_errors(
+        "[vm.web]\nmemory = '2M'\nkernel = 'k'\nafter = ['bd']\n[vm.db]\nmemory = '2M'\nkernel = 'k'",
+        "4:10 after names 'bd', which is no VM; did you mean 'db'?\n");
+    assert_true(config.vm[0].broken);
+    assert_false(config.vm[1].broken);
+    expect_in_vm("after = ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', 'a']",
+                 "4:10 'a' cannot wait for itself; take it out\n4:50 a VM waits for at most 8 others\n");
+}
+
+static void refuses_circles_once_each(void **state)
+{
+    (void)state;
+    expect_order("'b'", "'a'", "",
+                 "1:48 'a' waits for 'b', and that for 'a'; take one of these out of its after\n");
+    expect_order("'b'", "'c'", "'a'",
+                 "1:48 'a' waits for 'b', and that for 'a'; take one of these out of its after\n");
+    assert_true(config.vm[0].broken);
+    assert_false(config.vm[1].broken);
+    /* a waits for the circle but is not in it */
+    expect_order("'b'", "'c'", "'b'",
+                 "2:48 'b' waits for 'c', and that for 'b'; take one of these out of its after\n");
+    assert_false(config.vm[0].broken);
+    expect_order("'b'", "'c', 'a'", "'c'",
+                 "1:48 'a' waits for 'b', and that for 'a'; take one of these out of its after\n"
+                 "3:48 'c' cannot wait for itself; take it out\n");
+}
+
 static void keeps_the_other_vms_usable(void **state)
 {
     (void)state;
@@ -521,6 +609,10 @@ int main(void)
         cmocka_unit_test(finds_what_is_double),
         cmocka_unit_test(says_what_is_missing_at_the_header),
         cmocka_unit_test(checks_host),
+        cmocka_unit_test(reads_supervision),
+        cmocka_unit_test(reads_the_order_of_starts),
+        cmocka_unit_test(refuses_orders_that_cannot_be),
+        cmocka_unit_test(refuses_circles_once_each),
         cmocka_unit_test(keeps_the_other_vms_usable),
         cmocka_unit_test(keeps_the_first_errors_and_counts_all),
         cmocka_unit_test(takes_so_many_vms_and_no_more),

@@ -1,0 +1,14 @@
+/* What can be checked of a config only when all of it was read: names of VMs that other places use. Part of
+ * config.c; nobody else includes this. */
+#pragma once
+
+#include "kernel/config.h"
+
+/* Appends an error; it breaks `vm` unless that is NULL. */
+void config_error(struct config *config, struct config_vm *vm, struct toml_place place, const char *fmt, ...)
+    __printf(4, 5);
+
+struct config_vm *config_find_vm(struct config *config, const char *name);
+
+/* An `attach` that names no VM is taken back; `after` gets its VMs' numbers and may make no circle. */
+void config_check_names(struct config *config);
