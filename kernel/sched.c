@@ -130,8 +130,9 @@ static void run_task(struct sched_task *task)
     sched.live = task;
     sched.yield = sched.work != NULL;
     timer_cancel(&sched.slice);
-    if (sched.first)
-        timer_arm(&sched.slice, tsc_now() + tsc_hz() / 1000000 * SCHED_SLICE_US);
+    if (sched.work || sched.first)
+        timer_arm(&sched.slice,
+                  tsc_now() + tsc_hz() / 1000000 * (sched.work ? SCHED_WORK_US : SCHED_SLICE_US));
     task->queued = false;
     if (task->run(task))
         sched_wake(task);

@@ -8,6 +8,7 @@
 #include "kernel/timer.h"
 
 #define SCHED_SLICE_US 10000 /* how long a task may run while others wait */
+#define SCHED_WORK_US  100   /* the same while work waits: a guest need not exit by itself */
 
 /* Initialised by its owner; `next` and `queued` belong to sched.c. */
 struct sched_task {
