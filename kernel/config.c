@@ -49,34 +49,35 @@ static_assert(sizeof(enum config_all_stopped) == sizeof(unsigned) &&
               "set_choice() writes them as unsigned");
 
 static const struct key host_keys[HOST_KEYS] = {
-    [HOST_CONSOLE] = { "console", KIND_TEXT, false, STRING(config, console), "\"com1,115200\"" },
-    [HOST_ATTACH] = { "attach", KIND_TEXT, false, STRING(config, attach), "\"demo\"" },
+    [HOST_CONSOLE] = { "console", KIND_TEXT, false, STRING(config, console), "\"com1,115200\"", NULL },
+    [HOST_ATTACH] = { "attach", KIND_TEXT, false, STRING(config, attach), "\"demo\"", NULL },
     [HOST_WHEN_ALL_STOPPED] = { "when-all-stopped", KIND_CHOICE, false,
                                 offsetof(struct config, when_all_stopped), ARRAY_SIZE(stopped_names),
                                 "\"poweroff\"", stopped_names },
 };
 
 static const struct key vm_keys[VM_KEYS] = {
-    [VM_CPUS] = { "cpus", KIND_COUNT, false, offsetof(struct config_vm, cpus), CONFIG_MAX_VCPUS, "2" },
-    [VM_MEMORY] = { "memory", KIND_MEMORY, true, offsetof(struct config_vm, memory), 0, "\"256M\"" },
-    [VM_KERNEL] = { "kernel", KIND_PATH, true, STRING(config_vm, kernel), "\"vmlinuz\"" },
-    [VM_INITRD] = { "initrd", KIND_PATH, false, STRING(config_vm, initrd), "\"initrd.img\"" },
-    [VM_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_vm, cmdline), "\"console=ttyS0\"" },
-    [VM_MODULES] = { "modules", KIND_MODULES, false, 0, 0, "[\"data.img\"]" },
-    [VM_AUTOSTART] = { "autostart", KIND_FLAG, false, offsetof(struct config_vm, autostart), 0, NULL },
-    [VM_DEBUG_EXIT] = { "debug-exit", KIND_FLAG, false, offsetof(struct config_vm, debug_exit), 0, NULL },
-    [VM_AFTER] = { "after", KIND_AFTER, false, 0, 0, "[\"db\"]" },
+    [VM_CPUS] = { "cpus", KIND_COUNT, false, offsetof(struct config_vm, cpus), CONFIG_MAX_VCPUS, "2", NULL },
+    [VM_MEMORY] = { "memory", KIND_MEMORY, true, offsetof(struct config_vm, memory), 0, "\"256M\"", NULL },
+    [VM_KERNEL] = { "kernel", KIND_PATH, true, STRING(config_vm, kernel), "\"vmlinuz\"", NULL },
+    [VM_INITRD] = { "initrd", KIND_PATH, false, STRING(config_vm, initrd), "\"initrd.img\"", NULL },
+    [VM_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_vm, cmdline), "\"console=ttyS0\"", NULL },
+    [VM_MODULES] = { "modules", KIND_MODULES, false, 0, 0, "[\"data.img\"]", NULL },
+    [VM_AUTOSTART] = { "autostart", KIND_FLAG, false, offsetof(struct config_vm, autostart), 0, NULL, NULL },
+    [VM_DEBUG_EXIT] = { "debug-exit", KIND_FLAG, false, offsetof(struct config_vm, debug_exit), 0, NULL,
+                        NULL },
+    [VM_AFTER] = { "after", KIND_AFTER, false, 0, 0, "[\"db\"]", NULL },
     [VM_ON_CRASH] = { "on-crash", KIND_CHOICE, false, offsetof(struct config_vm, on_crash),
                       ARRAY_SIZE(restart_names), "\"restart\"", restart_names },
     [VM_ON_REBOOT] = { "on-reboot", KIND_CHOICE, false, offsetof(struct config_vm, on_reboot),
                        ARRAY_SIZE(restart_names), "\"restart\"", restart_names },
     [VM_RESTART_LIMIT] = { "restart-limit", KIND_LIMIT, false, offsetof(struct config_vm, restart_limit),
-                           CONFIG_MAX_RESTARTS, "5" },
+                           CONFIG_MAX_RESTARTS, "5", NULL },
 };
 
 static const struct key module_keys[MODULE_KEYS] = {
-    [MODULE_PATH] = { "path", KIND_PATH, true, STRING(config_module, path), "\"data.img\"" },
-    [MODULE_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_module, cmdline), "\"words\"" },
+    [MODULE_PATH] = { "path", KIND_PATH, true, STRING(config_module, path), "\"data.img\"", NULL },
+    [MODULE_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_module, cmdline), "\"words\"", NULL },
 };
 
 static const struct table host_table = { host_keys, HOST_KEYS };
