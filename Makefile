@@ -119,7 +119,7 @@ $(H)/test_%: $(H)/tests/unit/test_%.o $(H)/libplinth.a
 $(H)/checkconfig: $(H)/tools/checkconfig.o $(H)/libplinth.a
 	@gcc -fsanitize=address,undefined $^ -o $@
 
--include $(HOST_O:.o=.d) $(wildcard $(H)/tests/unit/*.d)
+-include $(HOST_O:.o=.d) $(wildcard $(H)/tests/unit/*.d $(H)/tools/*.d)
 
 .PHONY: unit unit-programs
 unit-programs: $(UNIT)
