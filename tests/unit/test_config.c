@@ -251,13 +251,6 @@ static void checks_values(void **state)
         { "cpus = -1", "4:8 cpus must be 1 to 16\n" },
         { "cpus = 4294967297", "4:8 cpus must be 1 to 16\n" },
         { "cpus = '2'", "4:8 cpus must be an integer such as 2, not a string\n" },
-        { "restart-limit = 64", "" },
-        { "restart-limit = 65", "4:17 restart-limit must be 0 to 64\n" },
-        { "restart-limit = -1", "4:17 restart-limit must be 0 to 64\n" },
-        { "restart-limit = true", "4:17 restart-limit must be an integer such as 5, not a boolean\n" },
-        { "on-crash = 'reboot'", "4:12 on-crash must be \"stop\" or \"restart\"\n" },
-        { "on-reboot = false", "4:13 on-reboot must be a string such as \"restart\", not a boolean\n" },
-        { "on-rebot = 'stop'", "4:1 unknown key 'on-rebot' in [vm.a]; did you mean 'on-reboot'?\n" },
         { "autostart = 'yes'", "4:13 autostart must be true or false, not a string\n" },
         { "debug-exit = 1", "4:14 debug-exit must be true or false, not an integer\n" },
         { "initrd = ['a']", "4:10 initrd must be a string such as \"initrd.img\", not an array\n" },
@@ -300,6 +293,25 @@ static void checks_values(void **state)
         expect_in_vm(rows[i].line, rows[i].error);
     assert_int_equal(config.vm[0].module_count, 1);
     assert_string_equal(config.vm[0].module[0].path, "a");
+}
+
+static void checks_supervision(void **state)
+{
+    static const struct {
+        const char *line, *error;
+    } rows[] = {
+        { "restart-limit = 64", "" },
+        { "restart-limit = 65", "4:17 restart-limit must be 0 to 64\n" },
+        { "restart-limit = -1", "4:17 restart-limit must be 0 to 64\n" },
+        { "restart-limit = true", "4:17 restart-limit must be an integer such as 5, not a boolean\n" },
+        { "on-crash = 'reboot'", "4:12 on-crash must be \"stop\" or \"restart\"\n" },
+        { "on-reboot = false", "4:13 on-reboot must be a string such as \"restart\", not a boolean\n" },
+        { "on-rebot = 'stop'", "4:1 unknown key 'on-rebot' in [vm.a]; did you mean 'on-reboot'?\n" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        expect_in_vm(rows[i].line, rows[i].error);
 }
 
 static void checks_lengths(void **state)
@@ -602,6 +614,7 @@ int main(void)
         cmocka_unit_test(checks_memory),
         cmocka_unit_test(checks_paths),
         cmocka_unit_test(checks_values),
+        cmocka_unit_test(checks_supervision),
         cmocka_unit_test(checks_lengths),
         cmocka_unit_test(suggests_the_known_key),
         cmocka_unit_test(compares_words),

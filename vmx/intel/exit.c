@@ -83,6 +83,17 @@ static void decode_ept_violation(struct vcpu *vcpu)
     exit->memory.bytes_count = 0;
 }
 
+/* What the CPU has done of an APIC access: the qualification is a vector or a register (table 28-1). */
+static void decode_apic(struct vcpu *vcpu, bool eoi)
+{
+    uint64_t q = vmcs_read(VMCS_EXIT_QUALIFICATION);
+
+    vcpu->exit.reason = EXIT_APIC;
+    vcpu->exit.apic.eoi = eoi;
+    vcpu->exit.apic.vector = (uint8_t)q;
+    vcpu->exit.apic.offset = (uint16_t)(q & 0xfff);
+}
+
 /* What the delivery of a #DB would have left in DR6 and DR7 (28.2.1). */
 static void note_debug_exception(void)
 {
@@ -233,14 +244,8 @@ static inline void decode_exit(struct vcpu *vcpu, uint32_t reason)
         decode_instruction(vcpu, EXIT_HYPERCALL);
         return;
     case REASON_VIRTUALIZED_EOI:
-        vcpu->exit.reason = EXIT_APIC;
-        vcpu->exit.apic.eoi = true;
-        vcpu->exit.apic.vector = (uint8_t)vmcs_read(VMCS_EXIT_QUALIFICATION);
-        return;
     case REASON_APIC_WRITE:
-        vcpu->exit.reason = EXIT_APIC;
-        vcpu->exit.apic.eoi = false;
-        vcpu->exit.apic.offset = (uint16_t)(vmcs_read(VMCS_EXIT_QUALIFICATION) & 0xfff);
+        decode_apic(vcpu, reason == REASON_VIRTUALIZED_EOI);
         return;
     case REASON_INTERRUPT_WINDOW:
     case REASON_TPR_BELOW_THRESHOLD:

@@ -53,11 +53,6 @@ struct vmx_machine {
 
 extern struct vmx_machine vmx_machine;
 
-static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
-{
-    return vcpu->backend;
-}
-
 /* Of the current VMCS. A field that the CPU lacks is Plinth's own error, which debug builds stop at. */
 static __always_inline uint64_t vmcs_read(enum vmcs_field field)
 {
