@@ -61,9 +61,11 @@ def test_shell_under_debug(boot, linux, debug):
     assert machine.ends() == 0
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
-def test_no_complaint(boot, linux, cpus):
-    machine = boot(CONFIG + f"cpus = {cpus}\n", linux)
+# In Bochs 2.7 a physical interrupt that arrives while a virtual one waits for IF lets in the virtual one at once (docs/debugging.md):
+# likely only where vCPUs send each other interrupts, so that there the APIC is kept by software.
+@pytest.mark.parametrize("vendor,cpus,cmdline", [("amd", 1, ""), ("amd", 2, ""), ("intel", 1, ""), ("intel", 2, "without=apicv")])
+def test_no_complaint(boot, linux, cpus, cmdline):
+    machine = boot(CONFIG + f"cpus = {cpus}\n", linux, cmdline=cmdline)
     machine.expect(PROMPT)
     assert f"{cpus}\n" in machine.ask(PROMPT, "nproc").replace("\r", "")
     text = machine.ask(PROMPT, "dmesg -r | grep '^<[0-4]>'; echo end")
