@@ -37,6 +37,9 @@ struct vlapic_up {
     void (*nmi)(void *vcpu);
     void (*init)(void *vcpu); /* the vCPU's CPU then calls vlapic_init_signal() */
     void (*startup)(void *vcpu, uint8_t vector);
+    /* The timer is due, on whichever CPU it was armed: true if that is the vCPU's; else vlapic_timer_due() is
+     * called there. NULL: it always is. */
+    bool (*timer)(void *vcpu);
     /* The guest switched the APIC on, off or to x2APIC mode, or its registers were reset or loaded as a
      * whole. The last call of such a change, which finds all of the new state. On the vCPU's CPU. */
     void (*mode)(void *vcpu);

@@ -63,17 +63,24 @@ void vlapic_timer_rearm(struct vlapic *lapic)
         vtimer_cancel(&lapic->timer);
 }
 
+void vlapic_timer_due(struct vlapic *lapic)
+{
+    catch_up(lapic);
+    vlapic_timer_rearm(lapic);
+}
+
 static void fire(void *device)
 {
     struct vlapic *lapic = device;
 
-    catch_up(lapic);
-    vlapic_timer_rearm(lapic);
+    if (!lapic->up->timer || lapic->up->timer(lapic->vcpu))
+        vlapic_timer_due(lapic);
 }
 
 void vlapic_timer_init(struct vlapic *lapic, const struct vclock *clock, struct timer_queue *queue)
 {
     vtimer_init(&lapic->timer, clock, queue, fire, lapic);
+    lapic->timer.lock = NULL;
 }
 
 uint32_t vlapic_timer_current(struct vlapic *lapic)

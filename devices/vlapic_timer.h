@@ -23,6 +23,9 @@ struct vlapic;
 
 void vlapic_timer_init(struct vlapic *lapic, const struct vclock *clock, struct timer_queue *queue);
 
+/* Its time has come: after struct vlapic_up's timer() said so. */
+void vlapic_timer_due(struct vlapic *lapic);
+
 /* The registers. Values are already reduced to the bits that the register has. */
 uint32_t vlapic_timer_current(struct vlapic *lapic);
 void vlapic_timer_write_initial(struct vlapic *lapic, uint32_t count);

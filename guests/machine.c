@@ -69,6 +69,15 @@ static void lapic_startup(void *context, uint8_t vector)
     vcpu_post(vcpu, PEND_STARTUP);
 }
 
+/* On the CPU where the guest armed it; the vCPU may run on another one by now, or soon. */
+static bool lapic_timer(void *vcpu)
+{
+    if (likely(vcpu_is_here(vcpu)))
+        return true;
+    vcpu_post(vcpu, PEND_TIMER);
+    return false;
+}
+
 /* The CPU holds a copy of the task priority, for CR8. */
 static void lapic_priority(void *context, uint8_t cr8)
 {
@@ -91,22 +100,17 @@ static const struct vlapic_up lapic_up = { .interrupt = lapic_interrupt,
                                            .nmi = lapic_nmi,
                                            .init = lapic_init_ipi,
                                            .startup = lapic_startup,
+                                           .timer = lapic_timer,
                                            .mode = lapic_mode };
 
-/* One address, another local APIC for each vCPU: the one that is running here. */
-static struct vlapic *lapic_here(struct machine *machine)
+/* The end of a level-triggered interrupt reaches the I/O APIC, by which it may come again. */
+static void end_level(void *context, uint8_t vector)
 {
-    return &machine->lapic[this_cpu()->vcpu->index];
-}
+    struct machine *machine = context;
 
-static uint64_t lapic_page_read(void *machine, uint32_t offset, unsigned size)
-{
-    return vlapic_read(lapic_here(machine), offset, size);
-}
-
-static void lapic_page_write(void *machine, uint32_t offset, unsigned size, uint64_t value)
-{
-    vlapic_write(lapic_here(machine), offset, size, value);
+    lock_take(&machine->vm.devices);
+    vioapic_eoi(&machine->ioapic, vector);
+    lock_release(&machine->vm.devices);
 }
 
 /* --- What a vCPU asks: the context is its local APIC
@@ -133,8 +137,11 @@ static int intc_take(void *context)
 
     if (likely(vector >= 0))
         vlapic_accept(lapic, (uint8_t)vector);
-    else if (has_extint(lapic))
+    else if (has_extint(lapic)) {
+        lock_take(&vcpu->vm->devices);
         vector = vpic_acknowledge(&container_of(vcpu->vm, struct machine, vm)->pic);
+        lock_release(&vcpu->vm->devices);
+    }
     return vector;
 }
 
@@ -156,6 +163,23 @@ static int intc_msr_read(void *context, uint32_t msr, uint64_t *value)
 static int intc_msr_write(void *context, uint32_t msr, uint64_t value)
 {
     return vlapic_msr_write(context, msr, value);
+}
+
+/* 32-bit accesses, aligned; others mean nothing (SDM 11.4.1). */
+static uint64_t intc_read(void *context, uint32_t offset, unsigned size)
+{
+    return size == 4 && !(offset & 3) ? vlapic_read(context, offset, size) : UINT64_MAX;
+}
+
+static void intc_write(void *context, uint32_t offset, unsigned size, uint64_t value)
+{
+    if (size == 4 && !(offset & 3))
+        vlapic_write(context, offset, size, value);
+}
+
+static void intc_timer_due(void *context)
+{
+    vlapic_timer_due(context);
 }
 
 static void intc_reset(void *context)
@@ -205,6 +229,9 @@ static const struct vcpu_intc intc = {
     .held = intc_held,
     .msr_read = intc_msr_read,
     .msr_write = intc_msr_write,
+    .read = intc_read,
+    .write = intc_write,
+    .timer_due = intc_timer_due,
     .reset = intc_reset,
     .attach = intc_attach,
     .sync = intc_sync,
@@ -217,42 +244,54 @@ static const struct vcpu_intc intc = {
 /* --- The guest's end
  * ------------------------------------------------------------------------------------------ */
 
-/* No vCPU is entered again; the manager hears of it once. */
-static void stop_with(struct machine *machine, enum machine_stop stop)
+/* The first reason counts, whichever of its CPUs it comes from. */
+static bool claim_stop(struct machine *machine, enum machine_stop stop)
 {
-    if (machine->stop != MACHINE_RUNS)
-        return;
-    machine->stop = stop;
+    enum machine_stop runs = MACHINE_RUNS;
+
+    return __atomic_compare_exchange_n(&machine->stop, &runs, stop, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+/* No vCPU is entered again; the manager hears of it once. */
+static void stop_now(struct machine *machine)
+{
     machine->vm.dead = true;
     for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
-        machine->vm.vcpu[i]->pending |= PEND_LEAVE;
+        vcpu_note(machine->vm.vcpu[i], PEND_LEAVE);
     machine->stopped(machine);
 }
 
 static void power_off(void *context)
 {
-    stop_with(context, MACHINE_POWERED_OFF);
+    if (claim_stop(context, MACHINE_POWERED_OFF))
+        stop_now(context);
 }
 
 static void reset(void *context)
 {
-    stop_with(context, MACHINE_RESET);
+    if (claim_stop(context, MACHINE_RESET))
+        stop_now(context);
 }
 
 static void debug_exit(void *context, uint32_t code)
 {
     struct machine *machine = context;
 
+    if (!claim_stop(machine, MACHINE_EXITED))
+        return;
     machine->exit_code = code;
-    stop_with(machine, MACHINE_EXITED);
+    stop_now(machine);
 }
 
 static void died(struct vm *vm, const char *reason)
 {
     struct machine *machine = container_of(vm, struct machine, vm);
 
+    if (!claim_stop(machine, MACHINE_DIED))
+        return;
     format_text(machine->reason, sizeof(machine->reason), "%s", reason);
-    stop_with(machine, MACHINE_DIED);
+    stop_now(machine);
 }
 
 /* --- Making one
@@ -266,8 +305,8 @@ static void init_devices(struct machine *m)
     uint64_t low = min_u64(gmem_size(&m->vm.mem), GUEST_LOW_MAX);
 
     vioapic_init(&m->ioapic, &m->apics);
-    m->apics.eoi = vioapic_eoi;
-    m->apics.ioapic = &m->ioapic;
+    m->apics.eoi = end_level;
+    m->apics.ioapic = m;
     vpic_init(&m->pic, &intr);
     vpit_init(&m->pit, clock, queue, isa_line(m, VPIT_IRQ));
     vrtc_init(&m->rtc, clock, queue, isa_line(m, VRTC_IRQ), utc_seconds(), low, gmem_size(&m->vm.mem) - low);
@@ -296,11 +335,8 @@ static int attach_mmio(struct machine *m)
 {
     const struct io_region ioapic = { GUEST_IOAPIC_BASE, 4096,       IO_32,     vioapic_read,
                                       vioapic_write,     &m->ioapic, "I/O APIC" };
-    const struct io_region lapic = { GUEST_LAPIC_BASE, 4096, IO_32,       lapic_page_read,
-                                     lapic_page_write, m,    "local APIC" };
-    int err = iobus_add(&m->vm.mmio, &ioapic);
 
-    return err ? err : iobus_add(&m->vm.mmio, &lapic);
+    return iobus_add(&m->vm.mmio, &ioapic);
 }
 
 static int attach_devices(struct machine *m)
@@ -351,6 +387,7 @@ int machine_create(const struct config_vm *config, unsigned index, void (*stoppe
     m->vm.died = died;
     format_text(m->vm.name, sizeof(m->vm.name), "%s", config->name);
     vclock_init(&m->vm.clock, tsc_hz());
+    m->vm.clock.lock = &m->vm.devices;
     iobus_init(&m->vm.ports);
     iobus_init(&m->vm.mmio);
     console_init(&m->console);
@@ -375,9 +412,10 @@ fail:
     return err;
 }
 
-/* Every timer of the devices is off the CPU's queue. */
+/* Every timer of the devices is off its queue. */
 static void reset_devices(struct machine *m)
 {
+    lock_take(&m->vm.devices);
     for (unsigned i = 0; i < m->vm.vcpu_count; i++)
         vlapic_reset(&m->lapic[i]);
     vlapic_virtual_wire(&m->lapic[0]);
@@ -390,11 +428,13 @@ static void reset_devices(struct machine *m)
     vreset_reset(&m->reset);
     vpci_reset(&m->pci);
     vdebug_reset(&m->debug);
+    lock_release(&m->vm.devices);
 }
 
 void machine_destroy(struct machine *machine)
 {
     machine_halt(machine);
+    sched_barrier(); /* a timer of it may just be firing somewhere */
     while (machine->vm.vcpu_count)
         vcpu_destroy(machine->vm.vcpu[--machine->vm.vcpu_count]);
     vm_destroy_memory(&machine->vm);
@@ -505,6 +545,24 @@ int machine_power_on(struct machine *machine, const struct machine_images *image
         vcpu_power_on(machine->vm.vcpu[i]);
     msr_reset(&machine->vm);
     set_boot_state(machine->vm.vcpu[0], &boot);
-    vcpu_start(machine->vm.vcpu[0]);
+    for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
+        vcpu_start(machine->vm.vcpu[i]);
     return 0;
+}
+
+bool machine_type(struct machine *machine, char c)
+{
+    bool taken;
+
+    lock_take(&machine->vm.devices);
+    taken = console_type(&machine->console, c);
+    lock_release(&machine->vm.devices);
+    return taken;
+}
+
+void machine_power_button(struct machine *machine)
+{
+    lock_take(&machine->vm.devices);
+    vpm_power_button(&machine->pm);
+    lock_release(&machine->vm.devices);
 }

@@ -31,7 +31,8 @@ enum machine_stop {
     MACHINE_DIED,
 };
 
-/* All fields belong to the CPU that runs the vCPUs; wired by machine_create(). */
+/* The local APICs belong to the CPUs that run the vCPUs, other devices to the holder of vm.devices; the rest
+ * to the boot CPU. Wired by machine_create(). */
 struct machine {
     struct vm vm; /* first: the engine's callbacks get it */
     const struct config_vm *config;
@@ -47,7 +48,7 @@ struct machine {
     struct vreset reset;
     struct vpci pci;
     struct vdebug debug;
-    enum machine_stop stop;
+    enum machine_stop stop;                   /* changed from MACHINE_RUNS by any CPU, once */
     uint32_t exit_code;                       /* MACHINE_EXITED */
     char reason[200];                         /* MACHINE_DIED */
     uint64_t wiped;                           /* bytes of RAM that machine_wipe() has done */
@@ -78,6 +79,10 @@ bool machine_wipe(struct machine *machine);
  */
 int machine_power_on(struct machine *machine, const struct machine_images *images,
                      struct load_error *error) __must_check;
+
+/* Types a character into its console; false: there is no room. Presses its power button. */
+bool machine_type(struct machine *machine, char c);
+void machine_power_button(struct machine *machine);
 
 /* Guest UTC in seconds since 1970 when it is powered on. Set once by the manager. */
 void machine_set_clock(uint64_t (*utc_seconds)(void));

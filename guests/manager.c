@@ -311,7 +311,7 @@ int manager_shutdown(struct managed *vm)
         return -EINVAL;
     if (vm->state == MANAGED_PAUSED)
         log_info("vm %s: is paused: it finds its power button pressed when resumed", vm->config->name);
-    vpm_power_button(&vm->machine->pm);
+    machine_power_button(vm->machine);
     return 0;
 }
 

@@ -30,5 +30,5 @@ static inline bool __must_check lock_try(struct lock *lock)
 
 static inline void lock_release(struct lock *lock)
 {
-    __atomic_store_n(&lock->serving, lock->serving + 1, __ATOMIC_RELEASE);
+    __asm__ volatile("addl $1, %0" : "+m"(lock->serving) : : "memory", "cc"); /* only the holder writes it */
 }

@@ -4,21 +4,27 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "kernel/irq.h"
+#include "kernel/lock.h"
 #include "kernel/panic.h"
+#include "kernel/post.h"
 
-/* One CPU's round. Touched by its own CPU only. */
+/*
+ * The lock is for all of this, and for the states of tasks. Rank: after the locks of VMs' devices, before
+ * those of timer queues.
+ */
 static struct {
+    struct lock lock;
     struct sched_task *first, **last;
-    struct sched_task *live; /* whose state is on the CPU */
     struct sched_work *work, **work_last;
-    struct timer slice;
-    bool yield;
+    uint64_t online; /* bit n: CPU n is in its loop */
+    uint64_t idle;   /* bit n: CPU n halts, and nobody has woken it yet */
 } sched;
+
+/* --- Interrupts --- */
 
 static void slice_over(struct timer *timer)
 {
-    (void)timer;
-    sched.yield = true;
+    container_of(timer, struct cpu, slice)->yield = true;
 }
 
 static void timer_interrupt(void *context)
@@ -30,132 +36,322 @@ static void timer_interrupt(void *context)
     timer_queue_run(&cpu->timers, tsc_now());
 }
 
+/* Someone waits for a CPU, and this one runs: not for ever. */
+static void bound_slice(struct cpu *cpu)
+{
+    if (cpu->live && cpu->live->state == SCHED_RUNNING && !timer_armed(&cpu->slice))
+        timer_arm(&cpu->slice, tsc_now() + tsc_hz() / 1000000 * SCHED_SLICE_US);
+}
+
+/* A kick has ended HLT or the guest's run; what for is found by looking. */
+static void kicked(void *context)
+{
+    struct cpu *cpu = this_cpu();
+
+    (void)context;
+    __atomic_store_n(&cpu->kicks, cpu->kicks + 1, __ATOMIC_RELEASE);
+    if (cpu->index == 0)
+        post_run();
+    if (__atomic_load_n(&sched.first, __ATOMIC_RELAXED))
+        bound_slice(cpu);
+}
+
+static void kick(unsigned index)
+{
+    if (index != this_cpu()->index)
+        lapic_send_ipi(percpu(index)->apic_id, IRQ_VECTOR_KICK);
+}
+
 void sched_init(void)
 {
     sched.last = &sched.first;
     sched.work_last = &sched.work;
-    timer_init(&sched.slice, &this_cpu()->timers, slice_over);
     irq_bind(IRQ_VECTOR_TIMER, timer_interrupt, NULL);
+    irq_bind(IRQ_VECTOR_KICK, kicked, NULL);
 }
 
-void sched_wake(struct sched_task *task)
+/* --- The queue; under the lock --- */
+
+static void append(struct sched_task *task)
 {
-    if (task->queued)
-        return;
-    task->queued = true;
+    task->state = SCHED_QUEUED;
     task->next = NULL;
     *sched.last = task;
     sched.last = &task->next;
-    if (sched.live && !timer_armed(&sched.slice))
-        timer_arm(&sched.slice, tsc_now() + tsc_hz() / 1000000 * SCHED_SLICE_US);
 }
 
 static void unlink_task(struct sched_task *task)
 {
     struct sched_task **at = &sched.first;
 
-    while (*at && *at != task)
+    while (*at != task)
         at = &(*at)->next;
-    if (!*at)
-        return;
     *at = task->next;
     if (sched.last == &task->next)
         sched.last = at;
 }
 
-static void leave_live(void)
+/* The CPU that is to look, now that the task is queued: -1 if there is none to disturb. */
+static int who_looks(const struct sched_task *task)
 {
-    struct sched_task *task = sched.live;
+    uint64_t idle = sched.idle;
 
-    sched.live = NULL;
-    if (task)
-        task->leave(task);
+    if (idle & BIT(task->cpu))
+        return (int)task->cpu;
+    if (idle)
+        return __builtin_ctzll(idle);
+    return (int)task->cpu;
 }
 
-void sched_remove(struct sched_task *task)
+static void enqueue(struct sched_task *task)
 {
-    if (sched.live == task)
-        leave_live();
-    if (task->queued)
+    int cpu;
+
+    append(task);
+    cpu = who_looks(task);
+    sched.idle &= ~BIT((unsigned)cpu);
+    if ((unsigned)cpu == this_cpu()->index)
+        bound_slice(this_cpu());
+    else
+        kick((unsigned)cpu);
+}
+
+/* --- Tasks --- */
+
+void sched_task_init(struct sched_task *task)
+{
+    task->state = SCHED_STOPPED;
+    task->live_on = NULL;
+    task->woken = false;
+    task->cpu = 0;
+}
+
+void sched_wake(struct sched_task *task)
+{
+    lock_take(&sched.lock);
+    if (task->state == SCHED_BLOCKED) {
+        enqueue(task);
+    } else if (task->state == SCHED_RUNNING) {
+        task->woken = true;
+        kick(task->cpu);
+    }
+    lock_release(&sched.lock);
+}
+
+void sched_start(struct sched_task *task)
+{
+    lock_take(&sched.lock);
+    if (task->state == SCHED_STOPPED)
+        enqueue(task);
+    lock_release(&sched.lock);
+}
+
+/* On the CPU that has it. */
+static void put_away_live(struct cpu *cpu)
+{
+    struct sched_task *task = cpu->live;
+
+    cpu->live = NULL;
+    if (!task)
+        return;
+    task->leave(task);
+    task->put_away(task);
+    __atomic_store_n(&task->live_on, NULL, __ATOMIC_RELEASE);
+}
+
+static void leave_live(struct cpu *cpu)
+{
+    if (cpu->live)
+        cpu->live->leave(cpu->live);
+}
+
+/* Until the CPU that ran it has put it away, which it is doing, or does when it looks. */
+static void wait_until_away(const struct sched_task *task)
+{
+    const struct cpu *holder = __atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE);
+
+    if (holder)
+        kick(holder->index);
+    while (__atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE))
+        cpu_pause();
+}
+
+void sched_stop(struct sched_task *task)
+{
+    struct cpu *holder;
+
+    lock_take(&sched.lock);
+    if (task->state == SCHED_QUEUED)
         unlink_task(task);
-    task->queued = false;
+    task->state = SCHED_STOPPED;
+    holder = __atomic_load_n(&task->live_on, __ATOMIC_RELAXED);
+    if (holder)
+        __atomic_store_n(&holder->yield, true, __ATOMIC_RELAXED);
+    lock_release(&sched.lock);
+    if (holder == this_cpu())
+        put_away_live(holder);
+    wait_until_away(task);
 }
+
+/* It runs its loop with interrupts off, but for where it takes kicks. */
+void sched_barrier(void)
+{
+    uint64_t online = __atomic_load_n(&sched.online, __ATOMIC_ACQUIRE) & ~BIT(this_cpu()->index);
+
+    for (; online; online &= online - 1) {
+        const struct cpu *cpu = percpu((unsigned)__builtin_ctzll(online));
+        uint32_t before = __atomic_load_n(&cpu->kicks, __ATOMIC_RELAXED);
+
+        kick(cpu->index);
+        while (__atomic_load_n(&cpu->kicks, __ATOMIC_ACQUIRE) == before)
+            cpu_pause();
+    }
+}
+
+/* --- Work --- */
 
 void sched_queue_work(struct sched_work *work)
 {
-    if (work->queued)
-        return;
-    work->queued = true;
-    work->next = NULL;
-    *sched.work_last = work;
-    sched.work_last = &work->next;
-    sched.yield = true;
+    lock_take(&sched.lock);
+    if (!work->queued) {
+        work->queued = true;
+        work->next = NULL;
+        *sched.work_last = work;
+        sched.work_last = &work->next;
+        __atomic_store_n(&percpu(0)->yield, true, __ATOMIC_RELAXED);
+        kick(0);
+    }
+    lock_release(&sched.lock);
 }
 
-bool sched_should_yield(void)
+static struct sched_work *take_work(void)
 {
-    return sched.yield;
-}
+    struct sched_work *work;
 
-void sched_yield_soon(void)
-{
-    sched.yield = true;
+    lock_take(&sched.lock);
+    work = sched.work;
+    if (work) {
+        sched.work = work->next;
+        if (!sched.work)
+            sched.work_last = &sched.work;
+        work->queued = false;
+    }
+    lock_release(&sched.lock);
+    return work;
 }
 
 /*
  * One step of the first piece of work; what has more to do goes to the end. Then interrupts are taken, which
  * else might not be for long: work can come one after the other, and guests in between be short.
  */
-static void run_work(void)
+static void run_work(struct cpu *cpu)
 {
-    struct sched_work *work = sched.work;
+    struct sched_work *work = take_work();
 
-    leave_live();
-    sched.work = work->next;
-    if (!sched.work)
-        sched.work_last = &sched.work;
-    work->queued = false;
-    if (work->step(work))
+    leave_live(cpu);
+    if (work && work->step(work))
         sched_queue_work(work);
     cpu_take_interrupts();
 }
 
-static void run_task(struct sched_task *task)
+/* --- A CPU's loop --- */
+
+/* The task that ran goes to the end of the queue, or to sleep. */
+static void account(const struct cpu *cpu, struct sched_task *ran, bool again)
 {
+    if (ran->state != SCHED_RUNNING || ran->cpu != cpu->index)
+        return; /* it was stopped meanwhile, perhaps started again elsewhere */
+    if (again || ran->woken)
+        append(ran);
+    else
+        ran->state = SCHED_BLOCKED;
+}
+
+/* What this CPU runs next; NULL: nothing, it is idle. */
+static struct sched_task *choose(struct cpu *cpu)
+{
+    struct sched_task *task = sched.first;
+
+    if (!task) {
+        sched.idle |= BIT(cpu->index);
+        return NULL;
+    }
+    sched.idle &= ~BIT(cpu->index);
     sched.first = task->next;
     if (!sched.first)
         sched.last = &sched.first;
-    if (sched.live != task)
-        leave_live();
-    sched.live = task;
-    sched.yield = sched.work != NULL;
-    timer_cancel(&sched.slice);
-    if (sched.work || sched.first)
-        timer_arm(&sched.slice,
-                  tsc_now() + tsc_hz() / 1000000 * (sched.work ? SCHED_WORK_US : SCHED_SLICE_US));
-    task->queued = false;
-    if (task->run(task))
-        sched_wake(task);
+    task->state = SCHED_RUNNING;
+    task->woken = false;
+    task->cpu = cpu->index;
+    return task;
 }
 
-static void idle(void)
+static void set_slice(struct cpu *cpu)
 {
-    struct cpu *cpu = this_cpu();
+    bool work = cpu->index == 0 && __atomic_load_n(&sched.work, __ATOMIC_RELAXED);
 
-    leave_live();
-    timer_cancel(&sched.slice);
+    timer_cancel(&cpu->slice);
+    if (work || __atomic_load_n(&sched.first, __ATOMIC_RELAXED))
+        timer_arm(&cpu->slice, tsc_now() + tsc_hz() / 1000000 * (work ? SCHED_WORK_US : SCHED_SLICE_US));
+}
+
+static bool run_task(struct cpu *cpu, struct sched_task *task)
+{
+    if (cpu->live != task) {
+        wait_until_away(task);
+        cpu->live = task;
+        __atomic_store_n(&task->live_on, cpu, __ATOMIC_RELAXED);
+    }
+    set_slice(cpu);
+    return task->run(task);
+}
+
+static void idle(struct cpu *cpu)
+{
+    leave_live(cpu);
+    timer_cancel(&cpu->slice);
     lapic_timer_program(timer_queue_next(&cpu->timers));
     cpu_idle();
 }
 
+/*
+ * Accounts for the task that ran, does a step of work if there is any, and says what runs next. Between lies
+ * a point at which nothing of a task is at stake, so that work may stop and destroy any of them.
+ */
+static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again)
+{
+    struct sched_task *task;
+
+    cpu->yield = false;
+    lock_take(&sched.lock);
+    if (ran)
+        account(cpu, ran, again);
+    if (cpu->index == 0 && sched.work) {
+        lock_release(&sched.lock);
+        run_work(cpu);
+        lock_take(&sched.lock);
+    }
+    task = choose(cpu);
+    lock_release(&sched.lock);
+    return task;
+}
+
 _Noreturn void sched_loop(void)
 {
+    struct cpu *cpu = this_cpu();
+    struct sched_task *task = NULL;
+    bool again = false;
+
+    timer_init(&cpu->slice, &cpu->timers, slice_over);
+    __atomic_or_fetch(&sched.online, BIT(cpu->index), __ATOMIC_RELEASE);
     for (;;) {
-        if (sched.work)
-            run_work();
-        if (sched.first)
-            run_task(sched.first);
-        else if (!sched.work)
-            idle();
+        task = next_task(cpu, task, again);
+        /* A sleeping task's state stays here, for it may go on here; a stopped one's must not. */
+        if (cpu->live && cpu->live != task && (task || cpu->live->state != SCHED_BLOCKED))
+            put_away_live(cpu);
+        if (task)
+            again = run_task(cpu, task);
+        else if (cpu->index != 0 || !__atomic_load_n(&sched.work, __ATOMIC_RELAXED))
+            idle(cpu);
     }
 }

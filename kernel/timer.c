@@ -1,6 +1,7 @@
 /* One-shot timers: a doubly linked list in order of deadline. A CPU has few, so the walk of an insertion is
  * short. */
 #include "kernel/timer.h"
+#include "kernel/timer_here.h"
 
 void timer_queue_init(struct timer_queue *queue)
 {
@@ -36,10 +37,9 @@ static void insert(struct timer_queue *queue, struct timer *timer)
         set_first(queue, timer);
 }
 
-void timer_cancel(struct timer *timer)
+/* Under the queue's lock, as all that touches a list. */
+static void take_out(struct timer *timer)
 {
-    if (!timer_armed(timer))
-        return;
     timer->deadline = TIMER_NEVER;
     if (timer->next)
         timer->next->prev = timer->prev;
@@ -50,6 +50,18 @@ void timer_cancel(struct timer *timer)
     timer->next = timer->prev = NULL;
 }
 
+void timer_cancel(struct timer *timer)
+{
+    struct timer_queue *queue = timer->queue;
+
+    if (!timer_armed(timer)) /* and it will not be: only its owner arms it */
+        return;
+    lock_take(&queue->lock);
+    if (timer_armed(timer)) /* its CPU may have been about to fire it */
+        take_out(timer);
+    lock_release(&queue->lock);
+}
+
 /* An armed timer that `deadline` leaves between the same neighbours: the usual case, where few timers are
  * armed. */
 static bool keeps_place(const struct timer *timer, uint64_t deadline)
@@ -58,23 +70,49 @@ static bool keeps_place(const struct timer *timer, uint64_t deadline)
            (!timer->next || timer->next->deadline > deadline);
 }
 
-void timer_arm(struct timer *timer, uint64_t deadline)
+static void place(struct timer *timer, uint64_t deadline)
 {
     struct timer_queue *queue = timer->queue;
 
     deadline = max_u64(deadline, queue->floor);
-    if (timer_armed(timer) && (deadline == TIMER_NEVER || !keeps_place(timer, deadline)))
-        timer_cancel(timer);
-    if (deadline == TIMER_NEVER)
-        return;
     if (timer_armed(timer)) {
-        timer->deadline = deadline;
-        if (!timer->prev)
-            queue->next = deadline;
-        return;
+        if (keeps_place(timer, deadline)) {
+            timer->deadline = deadline;
+            if (!timer->prev)
+                queue->next = deadline;
+            return;
+        }
+        take_out(timer);
     }
     timer->deadline = deadline;
     insert(queue, timer);
+}
+
+void timer_arm(struct timer *timer, uint64_t deadline)
+{
+    struct timer_queue *here = timer_queue_here(timer->queue);
+
+    if (unlikely(deadline == TIMER_NEVER || timer->queue != here))
+        timer_cancel(timer);
+    if (unlikely(deadline == TIMER_NEVER))
+        return;
+    timer->queue = here;
+    lock_take(&here->lock);
+    place(timer, deadline);
+    lock_release(&here->lock);
+}
+
+/* Other CPUs only take timers away: NULL if one just did. */
+static struct timer *take_due(struct timer_queue *queue, uint64_t now)
+{
+    struct timer *timer;
+
+    lock_take(&queue->lock);
+    timer = queue->next <= now ? queue->first : NULL;
+    if (timer)
+        take_out(timer);
+    lock_release(&queue->lock);
+    return timer;
 }
 
 void timer_queue_run(struct timer_queue *queue, uint64_t now)
@@ -82,10 +120,10 @@ void timer_queue_run(struct timer_queue *queue, uint64_t now)
     now = min_u64(now, TIMER_NEVER - 1);
     queue->floor = now + 1;
     while (queue->next <= now) {
-        struct timer *timer = queue->first;
+        struct timer *timer = take_due(queue, now);
 
-        timer_cancel(timer);
-        timer->fire(timer);
+        if (likely(timer))
+            timer->fire(timer);
     }
     queue->floor = 0;
 }

@@ -1,23 +1,31 @@
 /*
  * One-shot timers in host TSC ticks. Each CPU has one queue, sorted by deadline; the CPU programs its
  * hardware timer with timer_queue_next() before it enters a guest or halts, and calls timer_queue_run()
- * when the interrupt comes. Compiles on the host. A queue is touched only by the CPU that owns it.
+ * when the interrupt comes. Compiles on the host.
+ *
+ * A timer is armed on the CPU that arms it, which so sees the new deadline itself; one that is armed
+ * elsewhere moves. Its owner, who calls timer_arm() and timer_cancel(), is one CPU at a time (the holder of
+ * the lock of what the timer belongs to). Another CPU may be firing it at that moment: fire() can come once
+ * after timer_cancel() has returned, if that was called on another CPU than fire() is.
  */
 #pragma once
 
 #include "lib/types.h"
+#include "kernel/lock.h"
 
 #define TIMER_NEVER   UINT64_MAX
 #define TIMER_UNKNOWN (UINT64_MAX - 1) /* for timer_programmed: no deadline, and unlike all that are */
 
 struct timer {
-    uint64_t deadline; /* host TSC; TIMER_NEVER while not armed */
-    struct timer_queue *queue;
+    uint64_t deadline;         /* host TSC; TIMER_NEVER while not armed */
+    struct timer_queue *queue; /* where it is armed, or was last */
     struct timer *next, *prev;
     void (*fire)(struct timer *timer);
 };
 
+/* The lock is for the list; nothing else is taken under it. fire() is called without it. */
 struct timer_queue {
+    struct lock lock;
     struct timer *first;
     uint64_t next;  /* deadline of `first`, TIMER_NEVER when empty; read on every guest entry */
     uint64_t floor; /* the earliest deadline that timer_arm() gives: now + 1 during a run, else 0 */

@@ -2,6 +2,7 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "drivers/uart.h"
+#include "kernel/post.h"
 #include "lib/format.h"
 #include "lib/string.h"
 #include "shell/shell.h"
@@ -52,10 +53,20 @@ static void drain(void)
     }
 }
 
+static void drain_posted(struct post *post)
+{
+    (void)post;
+    if (!timer_armed(&wire.retry))
+        drain();
+}
+
+/* From any CPU; the line is the boot CPU's. */
 static void output_ready(void *context)
 {
-    if (wire.attached == context && !timer_armed(&wire.retry))
-        drain();
+    static struct post post = { .run = drain_posted };
+
+    if (__atomic_load_n(&wire.attached, __ATOMIC_RELAXED) == context)
+        post_boot(&post);
 }
 
 static void retry(struct timer *timer)
@@ -102,7 +113,7 @@ static void attach_neighbour(unsigned step)
 static void to_guest(char c)
 {
     if (wire.attached->machine && wire.attached->state == MANAGED_RUNNING)
-        (void)console_type(&wire.attached->machine->console, c);
+        (void)machine_type(wire.attached->machine, c);
 }
 
 static void command_key(char c)

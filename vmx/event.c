@@ -37,7 +37,7 @@ void vcpu_raise(struct vcpu *vcpu, uint8_t vector, bool has_error, uint32_t erro
     vcpu->event = (struct vcpu_event){
         .valid = true, .type = EVENT_EXCEPTION, .vector = vector, .has_error = has_error, .error = error
     };
-    vcpu->pending |= PEND_EVENT;
+    vcpu_note(vcpu, PEND_EVENT);
 }
 
 void vcpu_raise_pf(struct vcpu *vcpu, uint64_t cr2, uint32_t error)
@@ -65,7 +65,7 @@ static void inject_nmi(struct vcpu *vcpu)
 {
     static const struct vcpu_event nmi = { .valid = true, .type = EVENT_NMI, .vector = 2 };
 
-    __atomic_and_fetch(&vcpu->pending, ~PEND_NMI, __ATOMIC_RELAXED);
+    vcpu_done(vcpu, PEND_NMI);
     vcpu->nmi_masked = true;
     vmx_ops->nmi_window(vcpu, true);
     vmx_ops->inject(vcpu, &nmi);
@@ -121,7 +121,7 @@ void event_deliver(struct vcpu *vcpu)
     const struct vcpu_intc *intc = vcpu->intc;
     bool more;
 
-    __atomic_and_fetch(&vcpu->pending, ~PEND_EVENT, __ATOMIC_RELAXED);
+    vcpu_done(vcpu, PEND_EVENT);
     if (vcpu->virtual_apic) {
         deliver_beside_apic(vcpu);
         return;
@@ -155,7 +155,7 @@ void event_nmi_window(struct vcpu *vcpu)
 {
     vmx_ops->nmi_window(vcpu, false);
     vcpu->nmi_masked = false;
-    vcpu->pending |= PEND_EVENT;
+    vcpu_note(vcpu, PEND_EVENT);
 }
 
 /* True if the #DB at hand was the end of that step, and not the guest's. TF is again what the IRET took from

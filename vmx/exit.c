@@ -8,10 +8,11 @@
 static void exit_interrupt(struct vcpu *vcpu)
 {
     vmx_ops->take_interrupts(vcpu);
-    if (vcpu->window) /* the guest may have come to where it can take what waits: that saves the exit for it */
-        vcpu->pending |= PEND_EVENT;
+    if (vcpu->window) /* the guest may have come to where it can take what waits: that saves the exit for it
+                       */
+        vcpu_note(vcpu, PEND_EVENT);
     if (sched_should_yield())
-        vcpu->pending |= PEND_LEAVE;
+        vcpu_note(vcpu, PEND_LEAVE);
 }
 
 /* No timer interrupt was needed. Others may wait, too. */
@@ -83,10 +84,11 @@ static void exit_hlt(struct vcpu *vcpu)
 {
     vcpu_advance(vcpu);
     vcpu->state = VCPU_HALTED;
-    vcpu->pending |= PEND_LEAVE;
+    vcpu_note(vcpu, PEND_LEAVE);
     if ((vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context)) {
         vcpu->state = VCPU_RUNNABLE;
-        vcpu->pending = (vcpu->pending & ~PEND_LEAVE) | PEND_EVENT;
+        vcpu_done(vcpu, PEND_LEAVE);
+        vcpu_note(vcpu, PEND_EVENT);
         return;
     }
     if (unlikely(!(vcpu->rflags & RFLAGS_IF)) && all_dead_asleep(vcpu->vm))
@@ -103,7 +105,7 @@ static void exit_apic(struct vcpu *vcpu)
 
 static void exit_window(struct vcpu *vcpu)
 {
-    vcpu->pending |= PEND_EVENT;
+    vcpu_note(vcpu, PEND_EVENT);
 }
 
 /*
@@ -116,7 +118,7 @@ static void exit_exception(struct vcpu *vcpu)
 
     exit_interrupt(vcpu);
     if (vector == VECTOR_DB && event_step_done(vcpu)) {
-        vcpu->pending |= PEND_EVENT;
+        vcpu_note(vcpu, PEND_EVENT);
         return;
     }
     vcpu_raise(vcpu, vector, vector == VECTOR_AC, vcpu->exit.exception.error);

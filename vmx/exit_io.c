@@ -1,6 +1,7 @@
 /* Port I/O: IN, OUT and their string forms (AMD APM vol. 3, IN, OUT, INSx, OUTSx). */
 #include "vmx/emulate_address.h"
 #include "vmx/fetch.h"
+#include "vmx/device.h"
 #include "lib/errno.h"
 
 static void add_to(uint64_t *reg, int64_t step, unsigned address_size)
@@ -30,12 +31,12 @@ static int transfer(struct vcpu *vcpu, const struct emu_step *step)
     if (err)
         return err;
     if (exit->io.in) {
-        value = iobus_read(&vcpu->vm->ports, exit->io.port, size);
+        value = port_read(vcpu, exit->io.port, size);
         err = memory->write(memory->context, at, size, value, step->fault);
     } else {
         err = memory->read(memory->context, at, size, &value, step->fault);
         if (!err)
-            iobus_write(&vcpu->vm->ports, exit->io.port, size, value);
+            port_write(vcpu, exit->io.port, size, value);
     }
     if (!err)
         add_to(index, vcpu->rflags & BIT(10) ? -(int64_t)size : size, insn->address_size);
@@ -94,9 +95,9 @@ void exit_io(struct vcpu *vcpu)
     }
     vcpu_advance(vcpu);
     if (!exit->io.in)
-        iobus_write(&vcpu->vm->ports, exit->io.port, exit->io.size, *rax & mask);
+        port_write(vcpu, exit->io.port, exit->io.size, *rax & mask);
     else if (exit->io.size == 4)
-        *rax = (uint32_t)iobus_read(&vcpu->vm->ports, exit->io.port, 4);
+        *rax = (uint32_t)port_read(vcpu, exit->io.port, 4);
     else
-        *rax = (*rax & ~mask) | (iobus_read(&vcpu->vm->ports, exit->io.port, exit->io.size) & mask);
+        *rax = (*rax & ~mask) | (port_read(vcpu, exit->io.port, exit->io.size) & mask);
 }

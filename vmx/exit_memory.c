@@ -1,6 +1,7 @@
 /* Access to guest physical addresses without RAM: decoded, executed, and handed to the device that is there.
  */
 #include "vmx/fetch.h"
+#include "vmx/device.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 
@@ -104,9 +105,9 @@ static inline void plain_mov(struct vcpu *vcpu, const struct insn *insn)
     if (insn->to.kind == OPERAND_MEM) {
         uint64_t value = insn->from.kind == OPERAND_IMM ? insn->immediate : vcpu->gpr[insn->from.reg];
 
-        iobus_write(&vcpu->vm->mmio, at, insn->to.size, value & mask);
+        mmio_write(vcpu, at, insn->to.size, value & mask);
     } else {
-        uint64_t *reg = &vcpu->gpr[insn->to.reg], value = iobus_read(&vcpu->vm->mmio, at, insn->to.size);
+        uint64_t *reg = &vcpu->gpr[insn->to.reg], value = mmio_read(vcpu, at, insn->to.size);
 
         *reg = insn->to.size >= 4 ? value : (*reg & ~mask) | value;
     }

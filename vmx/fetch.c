@@ -1,4 +1,5 @@
 #include "vmx/fetch.h"
+#include "vmx/device.h"
 #include "lib/errno.h"
 #include "lib/string.h"
 
@@ -166,9 +167,9 @@ static uint64_t piece_read(struct vcpu *vcpu, const struct piece *piece, unsigne
         memcpy(&value, piece->ram, size);
     else if (size & (size - 1))
         for (unsigned i = 0; i < size; i++)
-            value |= iobus_read(&vcpu->vm->mmio, piece->at.raw + i, 1) << (8 * i);
+            value |= mmio_read(vcpu, piece->at.raw + i, 1) << (8 * i);
     else
-        value = iobus_read(&vcpu->vm->mmio, piece->at.raw, size);
+        value = mmio_read(vcpu, piece->at.raw, size);
     return value;
 }
 
@@ -178,9 +179,9 @@ static void piece_write(struct vcpu *vcpu, const struct piece *piece, unsigned s
         memcpy(piece->ram, &value, size);
     else if (size & (size - 1))
         for (unsigned i = 0; i < size; i++)
-            iobus_write(&vcpu->vm->mmio, piece->at.raw + i, 1, value >> (8 * i) & 0xff);
+            mmio_write(vcpu, piece->at.raw + i, 1, value >> (8 * i) & 0xff);
     else
-        iobus_write(&vcpu->vm->mmio, piece->at.raw, size, value);
+        mmio_write(vcpu, piece->at.raw, size, value);
 }
 
 static int memory_read(void *context, gva_t at, unsigned size, uint64_t *value, struct emu_fault *fault)

@@ -20,6 +20,11 @@ struct vcpu_intc {
     /* IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC. -EINVAL: the guest gets #GP(0). */
     int (*msr_read)(void *context, uint32_t msr, uint64_t *value);
     int (*msr_write)(void *context, uint32_t msr, uint64_t value);
+    /* The registers in xAPIC mode, at `offset` 0 to 0xfff of their page. */
+    uint64_t (*read)(void *context, uint32_t offset, unsigned size);
+    void (*write)(void *context, uint32_t offset, unsigned size, uint64_t value);
+    /* PEND_TIMER was posted. */
+    void (*timer_due)(void *context);
     /* The vCPU was reset by INIT. */
     void (*reset)(void *context);
 

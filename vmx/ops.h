@@ -164,6 +164,10 @@ struct vmx_ops {
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
+    /* After unload(): nothing of it stays on the CPU, for another one may be next. NULL: unload() sees to
+     * that. */
+    void (*put_away)(struct vcpu *vcpu);
+
     /*
      * Runs the guest, and hands each exit (vcpu->exit says why it came) to exit_handle(), for as long as
      * vcpu_goes_on() or vcpu_prepare() says so. The loop is here so that the hypervisor's own registers are

@@ -39,7 +39,11 @@ static void vtimer_fire(struct timer *host)
 {
     struct vtimer *timer = container_of(host, struct vtimer, host);
 
+    if (timer->lock)
+        lock_take(timer->lock);
     timer->fire(timer->device);
+    if (timer->lock)
+        lock_release(timer->lock);
 }
 
 void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_queue *queue,
@@ -47,6 +51,7 @@ void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_
 {
     timer_init(&timer->host, queue, vtimer_fire);
     timer->clock = clock;
+    timer->lock = clock->lock;
     timer->fire = fire;
     timer->device = device;
 }

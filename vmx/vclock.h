@@ -12,10 +12,11 @@ struct vclock {
     uint64_t origin;       /* host TSC at guest time 0; guest TSC = host TSC - origin */
     uint64_t tsc_hz;       /* frequency of both TSCs */
     uint64_t ns_per_tick;  /* 32.32 fixed point; this one defines the guest's nanoseconds */
+    struct lock *lock;     /* held while a timer by this clock fires; NULL: none */
     uint64_t ticks_per_ns; /* 32.32 fixed point, the inverse of ns_per_tick rounded down: a first estimate */
 };
 
-/* Guest time 0 is now. tsc_hz: 1 MHz to 100 GHz. */
+/* Guest time 0 is now; `lock` stays. tsc_hz: 1 MHz to 100 GHz. */
 void vclock_init(struct vclock *clock, uint64_t tsc_hz);
 
 static inline uint64_t vclock_tsc(const struct vclock *clock)
@@ -65,6 +66,7 @@ static inline uint64_t vclock_ns_of_ticks(uint64_t ticks, uint32_t hz)
 struct vtimer {
     struct timer host;
     const struct vclock *clock;
+    struct lock *lock; /* the clock's; its owner may take it away again */
     void (*fire)(void *device);
     void *device;
 };

@@ -90,6 +90,17 @@ static void load(struct vcpu *vcpu)
     vmx_ops->load(vcpu);
 }
 
+static void put_away(struct sched_task *task)
+{
+    struct vcpu *vcpu = container_of(task, struct vcpu, task);
+
+    ASSERT(this_cpu()->vcpu != vcpu);
+    if (this_cpu()->xstate == vcpu->xstate)
+        xstate_put_away();
+    if (vmx_ops->put_away)
+        vmx_ops->put_away(vcpu);
+}
+
 static void leave(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
@@ -103,10 +114,18 @@ static void leave(struct sched_task *task)
     cpu->vcpu = NULL;
 }
 
+static void take_timer(struct vcpu *vcpu)
+{
+    vcpu_done(vcpu, PEND_TIMER);
+    vcpu->intc->timer_due(vcpu->intc_context);
+}
+
 /* The rare bits of the pending word. False: the vCPU is to leave the CPU. */
 static __cold bool change_state(struct vcpu *vcpu, uint64_t pending)
 {
-    __atomic_and_fetch(&vcpu->pending, ~(PEND_INIT | PEND_STARTUP | PEND_LEAVE), __ATOMIC_RELAXED);
+    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP | PEND_LEAVE);
+    if (pending & PEND_TIMER)
+        take_timer(vcpu);
     if (pending & PEND_INIT) {
         leave(&vcpu->task); /* what the CPU holds of the old state must not come back */
         vcpu_init_reset(vcpu);
@@ -125,7 +144,7 @@ bool vcpu_prepare(struct vcpu *vcpu)
     const struct cpu *cpu = this_cpu();
     uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
 
-    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_LEAVE)) && !change_state(vcpu, pending))
+    if (unlikely(pending & ~(PEND_EVENT | PEND_NMI)) && !change_state(vcpu, pending))
         return false;
     if (vcpu->pending & (PEND_EVENT | PEND_NMI))
         event_deliver(vcpu);
@@ -138,8 +157,10 @@ static bool run(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
 
-    if (vcpu->vm->dead || vcpu->vm->paused)
+    if (vcpu->vm->dead)
         return false;
+    if (vcpu->pending & PEND_TIMER)
+        take_timer(vcpu);
     if (vcpu->state == VCPU_HALTED && wakes(vcpu))
         vcpu->state = VCPU_RUNNABLE;
     if (vcpu->state == VCPU_STOPPED ||
@@ -155,10 +176,11 @@ static bool run(struct sched_task *task)
     return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
 }
 
+/* One that is in the middle of an exit on this CPU finds the bits itself. */
 void vcpu_post(struct vcpu *vcpu, uint64_t bits)
 {
-    __atomic_or_fetch(&vcpu->pending, bits, __ATOMIC_RELEASE);
-    if (vcpu->state != VCPU_RUNNABLE)
+    __atomic_or_fetch(&vcpu->pending, bits, __ATOMIC_SEQ_CST);
+    if (this_cpu()->vcpu != vcpu || vcpu->state != VCPU_RUNNABLE)
         sched_wake(&vcpu->task);
 }
 
@@ -183,7 +205,8 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
         return -ENOMEM;
     vcpu->vm = vm;
     vcpu->index = (uint8_t)index;
-    vcpu->task = (struct sched_task){ .run = run, .leave = leave };
+    vcpu->task = (struct sched_task){ .run = run, .leave = leave, .put_away = put_away };
+    sched_task_init(&vcpu->task);
     cpuid_build(&vcpu->cpuid, &config);
     vcpu->xstate = xstate_alloc();
     if (!vcpu->xstate)
@@ -215,14 +238,14 @@ void vcpu_power_on(struct vcpu *vcpu)
 
 void vcpu_start(struct vcpu *vcpu)
 {
-    vcpu->vm->paused = false;
-    vcpu->state = VCPU_RUNNABLE;
-    sched_wake(&vcpu->task);
+    if (vcpu->state == VCPU_STOPPED)
+        vcpu->state = VCPU_RUNNABLE;
+    sched_start(&vcpu->task);
 }
 
 void vcpu_stop(struct vcpu *vcpu)
 {
-    sched_remove(&vcpu->task);
+    sched_stop(&vcpu->task);
     vcpu->state = VCPU_STOPPED;
 }
 

@@ -18,6 +18,7 @@
 #define PEND_INIT    BIT(2)
 #define PEND_STARTUP BIT(3) /* startup_vector says where */
 #define PEND_LEAVE   BIT(4) /* leave the run loop: the VM is to stop, or somebody else should run */
+#define PEND_TIMER   BIT(5) /* its local APIC's timer is due */
 
 enum vcpu_state {
     VCPU_STOPPED, /* not started, or its VM is stopped */
@@ -93,7 +94,7 @@ void vcpu_destroy(struct vcpu *vcpu);
  * not be queued. */
 void vcpu_power_on(struct vcpu *vcpu);
 
-/* Starts it from the state that is set; -> VCPU_RUNNABLE. */
+/* Lets it run from the state that is set; one that waits for a start-up IPI goes on waiting. */
 void vcpu_start(struct vcpu *vcpu);
 
 /* Puts it in the state after INIT: VCPU_WAIT_SIPI for all but the first, which starts at the reset vector. */
@@ -102,8 +103,25 @@ void vcpu_init_reset(struct vcpu *vcpu);
 /* Takes it off its CPU; it will not run again until vcpu_start(). */
 void vcpu_stop(struct vcpu *vcpu);
 
-/* Posts bits and wakes a halted vCPU. */
+/* Posts bits; the vCPU looks at them before it is entered again, which is soon. Any CPU. */
 void vcpu_post(struct vcpu *vcpu, uint64_t bits);
+
+/* True if this CPU has the vCPU's state: nobody else can run it meanwhile. */
+static inline bool vcpu_is_here(const struct vcpu *vcpu)
+{
+    return __atomic_load_n(&vcpu->task.live_on, __ATOMIC_RELAXED) == this_cpu();
+}
+
+/* Sets and clears bits of its own pending word; others may post at the same time. The vCPU's CPU only. */
+static inline void vcpu_note(struct vcpu *vcpu, uint64_t bits)
+{
+    __atomic_or_fetch(&vcpu->pending, bits, __ATOMIC_RELAXED);
+}
+
+static inline void vcpu_done(struct vcpu *vcpu, uint64_t bits)
+{
+    __atomic_and_fetch(&vcpu->pending, ~bits, __ATOMIC_SEQ_CST);
+}
 
 /* --- For the exit handlers
  * ------------------------------------------------------------------------------------ */

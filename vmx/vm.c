@@ -117,17 +117,15 @@ void vm_destroy_memory(struct vm *vm)
 
 void vm_pause(struct vm *vm)
 {
-    vm->paused = true;
     for (unsigned i = 0; i < vm->vcpu_count; i++)
-        sched_remove(&vm->vcpu[i]->task);
+        sched_stop(&vm->vcpu[i]->task);
 }
 
 /* A vCPU that has nothing to do finds that out itself. */
 void vm_resume(struct vm *vm)
 {
-    vm->paused = false;
     for (unsigned i = 0; i < vm->vcpu_count; i++)
-        sched_wake(&vm->vcpu[i]->task);
+        sched_start(&vm->vcpu[i]->task);
 }
 
 void vm_die(struct vm *vm, const char *fmt, ...)
@@ -142,6 +140,6 @@ void vm_die(struct vm *vm, const char *fmt, ...)
     format_text_v(reason, sizeof(reason), fmt, args);
     va_end(args);
     for (unsigned i = 0; i < vm->vcpu_count; i++)
-        __atomic_or_fetch(&vm->vcpu[i]->pending, PEND_LEAVE, __ATOMIC_RELEASE);
+        vcpu_note(vm->vcpu[i], PEND_LEAVE);
     vm->died(vm, reason);
 }

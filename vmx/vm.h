@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "kernel/lock.h"
 #include "lib/ptab.h"
 #include "vmx/gmem.h"
 #include "vmx/iobus.h"
@@ -28,6 +29,7 @@ struct vm {
     struct ptab nested; /* guest physical to host physical */
     struct ptab_memory nested_memory;
     struct vclock clock;
+    struct lock devices; /* for all below, and for every device model but the local APICs. Rank: the first */
     struct iobus ports, mmio;
     unsigned vcpu_count;
     struct vcpu *vcpu[VM_MAX_VCPUS];
@@ -39,7 +41,6 @@ struct vm {
     /* The VM cannot go on: `reason` is one line for its log. Called once; no vCPU of it is entered again. */
     void (*died)(struct vm *vm, const char *reason);
     bool dead;
-    bool paused; /* no vCPU is entered until vm_resume(); what is posted meanwhile waits */
 };
 
 /*
@@ -69,7 +70,7 @@ void vm_destroy_memory(struct vm *vm);
 
 /*
  * Takes the vCPUs off the CPU, and lets them go on. Guest time does not stand still: timers expire, and their
- * interrupts wait with all others. Not from inside an exit; the next vcpu_start() ends a pause as well.
+ * interrupts wait with all others. As sched_stop() and sched_start() say.
  */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "arch/x86_64/paging.h"
 #include "kernel/timer.h"
 
 #define CPU_BLOCK_SIZE    UINT64_C(0x10000)
@@ -22,6 +23,7 @@
 #define CPU_MAX           64
 
 struct vcpu;
+struct sched_task;
 
 /* Each field is written by its own CPU only, except where said. Initialised by percpu_init(). */
 struct cpu {
@@ -31,6 +33,11 @@ struct cpu {
     uint64_t timer_programmed; /* deadline that the hardware timer holds; lapic.c */
     struct vcpu *vcpu;         /* whose state is live on this CPU; vcpu.c */
     void *vmx;                 /* the back end's own per-CPU state */
+    void *xstate;              /* whose FPU, SSE and AVX registers are in the CPU; xstate.c */
+    struct sched_task *live;   /* whose state is here still; sched.c */
+    struct timer slice;        /* ends the running task's turn */
+    uint32_t kicks;            /* how many it has taken */
+    bool yield;                /* the running task is to return; any CPU sets it */
     void *desc;                /* GDT and TSS; desc.c */
 };
 
@@ -40,6 +47,12 @@ static __always_inline struct cpu *this_cpu(void)
 
     __asm__("mov %%rsp, %0" : "=r"(rsp));
     return (struct cpu *)(rsp & ~(uintptr_t)(CPU_BLOCK_SIZE - 1));
+}
+
+/* That of a CPU that is there. */
+static inline struct cpu *percpu(unsigned index)
+{
+    return (struct cpu *)(uintptr_t)(PERCPU_BASE + index * CPU_BLOCK_SIZE);
 }
 
 /* Allocates and maps the block of CPU `index`; NULL when memory is short. */

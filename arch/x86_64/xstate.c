@@ -1,5 +1,6 @@
 #include "arch/x86_64/xstate.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/percpu.h"
 #include "kernel/heap.h"
 #include "lib/string.h"
 
@@ -21,7 +22,6 @@ static bool has_xsave;
 static bool pointers_stay; /* FIP, FDP and FOP can outlive a restore */
 static uint64_t saved;     /* XCR0 while saving and restoring */
 static size_t area_size;
-static void *live; /* whose registers this CPU holds */
 
 void xstate_init(void)
 {
@@ -59,8 +59,8 @@ void xstate_free(void *area)
 
     if (!area)
         return;
-    if (live == area)
-        live = NULL;
+    if (this_cpu()->xstate == area)
+        this_cpu()->xstate = NULL;
     memcpy(&block, (uint8_t *)area - sizeof(void *), sizeof(void *));
     heap_free(block);
 }
@@ -70,8 +70,8 @@ void xstate_reset(void *area)
     uint16_t fcw = FCW_RESET;
     uint32_t mxcsr = MXCSR_RESET;
 
-    if (live == area)
-        live = NULL;
+    if (this_cpu()->xstate == area)
+        this_cpu()->xstate = NULL;
     memset(area, 0, area_size);
     memcpy((uint8_t *)area + 0, &fcw, sizeof(fcw));
     memcpy((uint8_t *)area + 24, &mxcsr, sizeof(mxcsr));
@@ -115,17 +115,29 @@ static void restore(const void *area)
 
 void xstate_switch(void *area, uint64_t xcr0)
 {
+    struct cpu *cpu = this_cpu();
+
     write_cr0(read_cr0() & ~CR0_TS);
-    if (live != area) {
+    if (cpu->xstate != area) {
+        xstate_put_away();
         set_xcr0(saved);
-        if (live)
-            save(live);
         if (pointers_stay)
             overwrite_pointers();
         restore(area);
-        live = area;
+        cpu->xstate = area;
     }
     set_xcr0(xcr0);
+}
+
+void xstate_put_away(void)
+{
+    struct cpu *cpu = this_cpu();
+
+    if (!cpu->xstate)
+        return;
+    set_xcr0(saved);
+    save(cpu->xstate);
+    cpu->xstate = NULL;
 }
 
 void xstate_set_xcr0(uint64_t xcr0)

@@ -10,11 +10,14 @@
 void xstate_init(void);
 
 void *xstate_alloc(void) __must_check; /* NULL when memory is short */
-void xstate_free(void *area);          /* the area may be live on this CPU: it is forgotten */
+void xstate_free(void *area);  /* the area may be live on this CPU, and on no other: it is forgotten */
 void xstate_reset(void *area); /* the state after power-on, in memory; live registers of it are dropped */
 
 /* Makes `area` live on this CPU, saving what was, and sets XCR0. Nothing to do if it is live already. */
 void xstate_switch(void *area, uint64_t xcr0);
+
+/* Saves what is live on this CPU, so that another CPU can have it. */
+void xstate_put_away(void);
 
 /* XCR0 as it is now: some emulators let a guest set it without an exit. */
 uint64_t xstate_xcr0(void);

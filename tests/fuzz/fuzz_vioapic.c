@@ -43,7 +43,8 @@ static void on_startup(void *machine, uint8_t vector)
     ((struct machine *)machine)->events += vector;
 }
 
-static const struct vlapic_up up = { on_interrupt, on_startup, on_event, on_event, on_startup, on_interrupt };
+static const struct vlapic_up up = { on_interrupt, on_startup, on_event,    on_event,
+                                     on_startup,   NULL,       on_interrupt };
 
 static void start(struct machine *machine)
 {

@@ -71,7 +71,8 @@ static void on_priority(void *vcpu, uint8_t cr8)
     ((struct record *)vcpu)->priority = cr8;
 }
 
-static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup, on_interrupt };
+static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi,      on_init,
+                                     on_startup,   NULL,        on_interrupt };
 
 static void on_eoi(void *machine, uint8_t vector)
 {

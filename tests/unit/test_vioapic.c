@@ -34,7 +34,7 @@ static void on_startup(void *vcpu, uint8_t vector)
     (void)vector;
 }
 
-static const struct vlapic_up up = { ignore, on_startup, on_nmi, ignore, on_startup, ignore };
+static const struct vlapic_up up = { ignore, on_startup, on_nmi, ignore, on_startup, NULL, ignore };
 
 static int setup(void **unused)
 {

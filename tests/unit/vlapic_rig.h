@@ -52,7 +52,7 @@ static inline void on_mode(void *record)
     ((struct vcpu_record *)record)->modes++;
 }
 
-static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup, on_mode };
+static const struct vlapic_up up = { on_interrupt, on_priority, on_nmi, on_init, on_startup, NULL, on_mode };
 
 static inline void on_eoi(void *ioapic, uint8_t vector)
 {

@@ -63,8 +63,8 @@ static inline void twin_mode(void *vcpu)
         cpu_mode(cpu);
 }
 
-static const struct vlapic_up twin_up = { twin_interrupt, twin_priority, twin_nmi,
-                                          twin_init,      twin_startup,  twin_mode };
+static const struct vlapic_up twin_up = { twin_interrupt, twin_priority, twin_nmi, twin_init,
+                                          twin_startup,   NULL,          twin_mode };
 
 static inline void twin_eoi(void *twin, uint8_t vector)
 {

@@ -45,7 +45,7 @@ static __cold void note_interrupted_event(struct vcpu *vcpu, const struct vmcb *
     if (vcpu->event.type == EVENT_SOFTWARE ||
         (vcpu->event.type == EVENT_EXCEPTION && (vcpu->event.vector == 3 || vcpu->event.vector == 4)))
         vcpu->event.valid = false;
-    vcpu->pending |= PEND_EVENT;
+    vcpu_note(vcpu, PEND_EVENT);
 }
 
 /* For the exits that can come in the middle of a delivery; those of an instruction cannot. */

@@ -249,13 +249,14 @@ static void svm_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /*
- * An ASID of this CPU's present generation; when they run out a new generation starts with an empty TLB. The
+ * An ASID of this CPU's present generation, and a new one for a vCPU that was elsewhere, since what the TLB
+ * holds for its old one is out of date; when they run out a new generation starts with an empty TLB. The
  * flush is owed by the CPU, not by this vCPU, which may be unloaded or reset before it is ever entered. It
  * stays asked for until the vCPU is unloaded: needless flushes, once in a generation.
  */
 static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
 {
-    if (svm->asid_generation == cpu->asid_generation)
+    if (likely(svm->asid_generation == cpu->asid_generation && svm->cpu == cpu))
         return;
     if (cpu->next_asid == svm_machine.asids) {
         cpu->next_asid = 1;
@@ -264,6 +265,7 @@ static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
     }
     svm->vmcb->asid = cpu->next_asid++;
     svm->asid_generation = cpu->asid_generation;
+    svm->cpu = cpu;
     svm->vmcb->clean &= ~(uint32_t)CLEAN_ASID;
 }
 

@@ -18,6 +18,7 @@ struct svm_vcpu {
     struct vmcb *vmcb;
     hpa_t vmcb_pa;
     uint64_t asid_generation;
+    const struct svm_cpu *cpu; /* whose generation that is: where it ran last */
 };
 
 /* One CPU's part. */

@@ -140,7 +140,7 @@ static void choose(struct vcpu *vcpu, struct vmx_vcpu *vmx)
     vmcs_write(VMCS_MSR_BITMAP, bitmap.raw);
     vmcs_write(VMCS_APIC_ACCESS_ADDRESS, access_page(vcpu->vm).raw);
     vmx_flush(vmx); /* what is cached says whether an access is to the APIC (30.4.5) */
-    vcpu->pending |= PEND_EVENT;
+    vcpu_note(vcpu, PEND_EVENT);
 }
 
 void vmx_apic_load(struct vcpu *vcpu)

@@ -30,7 +30,7 @@ static __cold void note_interrupted_event(struct vcpu *vcpu, uint32_t info)
     /* INT n, INT1, INT3 and INTO run again by themselves, from the RIP that the exit left. */
     if (vcpu->event.type >= INTERRUPTION_SOFTWARE)
         vcpu->event.valid = false;
-    vcpu->pending |= PEND_EVENT;
+    vcpu_note(vcpu, PEND_EVENT);
 }
 
 /* For the exits that can come in the middle of a delivery; those of an instruction cannot. */

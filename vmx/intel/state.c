@@ -59,7 +59,7 @@ void vmx_get_system(const struct vcpu *vcpu, struct vcpu_system *out)
     if (vmx->loaded)
         __asm__ volatile("mov %%dr6, %0" : "=r"(out->dr6));
     out->dr7 = vmcs_read(VMCS_GUEST_DR7);
-    vmx_give_back(before);
+    vmx_give_back(vcpu, before);
 }
 
 static void set_efer(uint64_t efer)
@@ -98,7 +98,7 @@ void vmx_set_system(struct vcpu *vcpu, const struct vcpu_system *in)
         vm_die(vcpu->vm, "vCPU %u has page-directory pointers at 0x%llx with reserved bits set", vcpu->index,
                (unsigned long long)in->cr3);
     vmx_flush(vmx);
-    vmx_give_back(before);
+    vmx_give_back(vcpu, before);
 }
 
 void vmx_paging(const struct vcpu *vcpu, struct gva_mode *out)

@@ -68,8 +68,24 @@ struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx)
     return before;
 }
 
-void vmx_give_back(struct vmx_vcpu *before)
+/* The CPU may keep parts of an active VMCS to itself; another one may be the next to use it (25.11.1). */
+static void release(struct vmx_vcpu *vmx)
 {
+    struct vmx_cpu *cpu = this_cpu()->vmx;
+
+    vmclear(vmx->vmcs);
+    vmx->launched = false;
+    vmx->cpu = NULL;
+    if (cpu->current == vmx)
+        cpu->current = NULL;
+}
+
+void vmx_give_back(const struct vcpu *vcpu, struct vmx_vcpu *before)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+
+    if (before != vmx && !vcpu_is_here(vcpu))
+        release(vmx);
     if (before)
         vmx_use(before);
 }
@@ -213,11 +229,10 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
     vcpu->virtual_apic = false;
     vmx->apic_stale = true;
     before = vmx_use(vmx);
-    set_host_state();
     set_controls(vcpu, vmx);
     set_other_state();
-    vmx_flush(vmx);
-    vmx_give_back(before);
+    vmx->cpu = NULL;
+    vmx_give_back(vcpu, before);
 }
 
 static int vmx_vcpu_create(struct vcpu *vcpu)
@@ -268,16 +283,41 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /* The hypervisor uses none of these MSRs, so they are swapped only when another vCPU wants the CPU. */
-static void switch_live_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
+static void load_live_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
 {
     if (cpu->live == vmx)
         return;
-    for (unsigned i = 0; i < VMX_LIVE_MSRS; i++) {
-        if (cpu->live)
-            cpu->live->live_msr[i] = rdmsr(live_msrs[i]);
+    for (unsigned i = 0; i < VMX_LIVE_MSRS; i++)
         wrmsr(live_msrs[i], vmx->live_msr[i]);
-    }
     cpu->live = vmx;
+}
+
+static void vmx_vcpu_put_away(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+    struct vmx_cpu *cpu = this_cpu()->vmx;
+
+    if (cpu->live == vmx) {
+        for (unsigned i = 0; i < VMX_LIVE_MSRS; i++)
+            vmx->live_msr[i] = rdmsr(live_msrs[i]);
+        cpu->live = NULL;
+    }
+    vmclear(vmx->vmcs);
+    vmx->launched = false;
+    if (cpu->current == vmx)
+        cpu->current = NULL;
+}
+
+/*
+ * The vCPU was on another CPU, or on none. What this one's TLB still holds of it, or of a VM whose tables lay
+ * where its tables are, may be out of date (30.4.3.4).
+ */
+static __cold void settle(struct vcpu *vcpu, struct vmx_vcpu *vmx)
+{
+    set_host_state();
+    vmx_flush(vmx);
+    invept(ept_pointer(vcpu->vm->nested.root, vmx_machine.cap.ept_vpid));
+    vmx->cpu = this_cpu();
 }
 
 static void vmx_vcpu_load(struct vcpu *vcpu)
@@ -285,7 +325,9 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vcpu->backend;
 
     vmx_use(vmx);
-    switch_live_msrs(this_cpu()->vmx, vmx);
+    if (unlikely(vmx->cpu != this_cpu()))
+        settle(vcpu, vmx);
+    load_live_msrs(this_cpu()->vmx, vmx);
     write_cr2(vmx->cr2);
     vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
@@ -294,7 +336,7 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
         this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
-/* The VMCS stays the CPU's current one: no other CPU runs guests. */
+/* The VMCS stays the CPU's current one, until it is put away. */
 static void vmx_vcpu_unload(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
@@ -412,6 +454,7 @@ const struct vmx_ops vmx_ops_intel = {
     .vcpu_reset = vmx_vcpu_reset,
     .load = vmx_vcpu_load,
     .unload = vmx_vcpu_unload,
+    .put_away = vmx_vcpu_put_away,
     .enter = vmx_enter,
     .set_deadline = vmx_set_deadline,
     .take_interrupts = vmx_take_interrupts,

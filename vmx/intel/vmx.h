@@ -16,12 +16,13 @@
 /* One vCPU's part that only VT-x knows. Owned by the CPU that runs the vCPU. */
 struct vmx_vcpu {
     hpa_t vmcs;
-    bool launched;                          /* VMRESUME, not VMLAUNCH */
-    bool loaded;                            /* between load and unload: CR2 and DR6 are in the CPU */
-    uint16_t vpid;                          /* 0: the CPU has none */
-    uint32_t primary;                       /* the controls as they are in the VMCS */
-    uint64_t deadline;                      /* host TSC at which the preemption timer is to end the run */
-    uint32_t interruption;                  /* what the last exit acknowledged; 0: nothing */
+    bool launched;         /* VMRESUME, not VMLAUNCH */
+    const struct cpu *cpu; /* whose host state is in the VMCS, and whose TLB is known; NULL: nobody's */
+    bool loaded;           /* between load and unload: CR2 and DR6 are in the CPU */
+    uint16_t vpid;         /* 0: the CPU has none */
+    uint32_t primary;      /* the controls as they are in the VMCS */
+    uint64_t deadline;     /* host TSC at which the preemption timer is to end the run */
+    uint32_t interruption; /* what the last exit acknowledged; 0: nothing */
     uint64_t rsp, rflags, interruptibility; /* as they are in the VMCS */
     uint64_t cr2, dr6;
     uint64_t live_msr[VMX_LIVE_MSRS];
@@ -85,10 +86,11 @@ int vmx_cpu_enable(struct cpu *cpu);
 
 /*
  * Makes the vCPU's VMCS the current one; returns whose was that before. A caller whose vCPU may not be loaded
- * gives that back when it is done: another one may be loaded, and in the middle of an exit.
+ * gives that back when it is done: another one may be loaded, and in the middle of an exit. A vCPU that is
+ * not at home on this CPU then leaves nothing here.
  */
 struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx);
-void vmx_give_back(struct vmx_vcpu *before);
+void vmx_give_back(const struct vcpu *vcpu, struct vmx_vcpu *before);
 
 /* Drops what the TLB holds of this vCPU's own translations (30.4.3.1). */
 void vmx_flush(const struct vmx_vcpu *vmx);
