@@ -196,11 +196,15 @@ long_mode:
     jmp rax
 
 align 8
+global gdt
 gdt:
     dq 0
     dq 0x00209a0000000000               ; 64-bit code, ring 0 (APM vol. 2, 4.8.1)
+    dq 0x00cf9b000000ffff               ; 32-bit code, ring 0, 4 GiB: for the other CPUs (trampoline.asm)
+    dq 0x00cf93000000ffff               ; data, ring 0, 4 GiB
+gdt_end:
 gdt_pointer:
-    dw $ - gdt - 1
+    dw gdt_end - gdt - 1
     dd gdt
 
 message_loader: db 13, 10, "Plinth cannot start: it was not loaded as a multiboot2 kernel. "
@@ -210,6 +214,7 @@ message_cpu:    db 13, 10, "Plinth cannot start: this CPU has no 64-bit mode "
                 db "If the firmware's setup has NX (XD) switched off, switch it on.", 13, 10, 0
 
 section .boot.bss nobits alloc noexec write align=4096
+global early_pml4                       ; the other CPUs start on it, too
 early_pml4:       resb 4096
 early_pdpt:       resb 4096
 early_pdpt_image: resb 4096

@@ -20,7 +20,7 @@ enum frame_owner {
     FRAME_FRAMES, /* the frame records themselves */
     FRAME_PTAB,   /* the hypervisor's page tables */
     FRAME_HEAP,
-    FRAME_PERCPU, /* per-CPU areas and stacks */
+    FRAME_PERCPU, /* per-CPU areas and stacks; the page that CPUs start in */
     FRAME_MODULE, /* boot modules: config and images */
     FRAME_VM = 16,
 };

@@ -59,7 +59,7 @@ void irq_dispatch(unsigned vector)
         return; /* a spurious interrupt is not in service: it wants no EOI (SDM vol. 3, 11.9) */
     if (bound[vector].handler)
         bound[vector].handler(bound[vector].context);
-    else if (unbound_count++ == 0)
+    else if (__atomic_fetch_add(&unbound_count, 1, __ATOMIC_RELAXED) == 0)
         log_warn("irq: interrupt on vector %02x, which nobody asked for; further ones are not shown", vector);
     lapic_eoi();
 }

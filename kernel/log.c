@@ -1,26 +1,45 @@
 #include "kernel/log.h"
 #include "kernel/lock.h"
+#include "arch/x86_64/percpu.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/tsc.h"
 #include "lib/format.h"
 #include "lib/string.h"
 
-#define RING_SIZE  65536
-#define STAMP_MAX  32
-#define LINE_MAX   (LOG_LINE_MAX - STAMP_MAX - 1)
-#define LOCK_TRIES 100000
+#define RING_SIZE 65536
+#define STAMP_MAX 32
+#define LINE_MAX  (LOG_LINE_MAX - STAMP_MAX - 1)
 
 /*
  * Each line in the ring is one byte with its level, then its text up to and with the newline. The lock orders
- * lines of several CPUs and is the last in rank: nothing else is taken under it. A crash report that comes in
- * the middle of a line goes on without it.
+ * lines of several CPUs and is the last in rank: nothing else is taken under it. The sinks are called without
+ * it, by the boot CPU only, since serial line and screen belong to it: another CPU leaves its line in the
+ * ring and asks the boot CPU to show it. In a crash the one CPU that still runs does without the lock, and
+ * shows its lines itself.
  */
 static struct lock lock;
 static char ring[RING_SIZE];
 static uint64_t head; /* bytes ever written */
 static uint64_t tail; /* start of the oldest whole line */
 static uint64_t start_tsc;
+static bool crashed;
+
+/* Touched by the CPU that shows lines only. */
+static uint64_t shown_to; /* a position: the sinks have what is before it */
 static struct log_sink *sinks;
 static enum log_level shown = LOG_INFO;
+
+static void take(void)
+{
+    if (!crashed)
+        lock_take(&lock);
+}
+
+static void release(void)
+{
+    if (!crashed)
+        lock_release(&lock);
+}
 
 static char ring_at(uint64_t position)
 {
@@ -87,16 +106,42 @@ void log_line_v(enum log_level level, const char *fmt, va_list args)
             line[i] = ' '; /* one call, one line: what is between them is the ring's structure */
     line[length++] = '\n';
 
-    bool locked = lock_try(&lock);
-
-    for (unsigned i = 0; !locked && i < LOCK_TRIES; i++)
-        locked = lock_try(&lock);
+    take();
     ring_add(level, line, length);
-    if (level <= shown)
-        for (struct log_sink *sink = sinks; sink; sink = sink->next)
+    release();
+    if (this_slot() == 0 || crashed)
+        log_show();
+    else if (this_cpu()->has_lapic)
+        smp_kick(smp_cpu(0)); /* else it is starting, and the boot CPU waits for it */
+}
+
+/* Copies the line at *at, or the oldest one, and moves *at behind it; 0 if that is `end`. */
+static size_t next_line(uint64_t *at, uint64_t end, enum log_level *level, char *to)
+{
+    size_t length = 0;
+
+    take();
+    *at = max_u64(*at, tail);
+    if (*at < min_u64(head, end)) {
+        *level = (enum log_level)ring_at(*at);
+        length = ring_line(*at, to);
+        *at += 1 + length;
+    }
+    release();
+    return length;
+}
+
+void log_show(void)
+{
+    char line[LOG_LINE_MAX];
+    enum log_level level = LOG_DEBUG;
+    size_t length;
+
+    if (__atomic_load_n(&head, __ATOMIC_RELAXED) == shown_to)
+        return;
+    while ((length = next_line(&shown_to, UINT64_MAX, &level, line)) != 0)
+        for (struct log_sink *sink = sinks; sink && level <= shown; sink = sink->next)
             sink->write(sink, line, length);
-    if (locked)
-        lock_release(&lock);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
@@ -111,16 +156,14 @@ void log_line(enum log_level level, const char *fmt, ...)
 void log_add_sink(struct log_sink *sink)
 {
     char line[LOG_LINE_MAX];
+    enum log_level level = LOG_DEBUG;
     struct log_sink **last = &sinks;
+    size_t length;
 
-    for (uint64_t at = tail; at < head;) {
-        enum log_level level = (enum log_level)ring_at(at);
-        size_t length = ring_line(at, line);
-
+    log_show();
+    for (uint64_t at = 0; (length = next_line(&at, shown_to, &level, line)) != 0;)
         if (level <= shown)
             sink->write(sink, line, length);
-        at += 1 + length;
-    }
     while (*last && *last != sink)
         last = &(*last)->next;
     *last = sink; /* in the order of their coming: in a crash the oldest and simplest speaks first */
@@ -133,6 +176,7 @@ void log_set_level(enum log_level level)
 
 void log_crash(void)
 {
+    crashed = true;
     for (struct log_sink *sink = sinks; sink; sink = sink->next)
         if (sink->crash)
             sink->crash(sink);
@@ -140,17 +184,12 @@ void log_crash(void)
 
 uint64_t log_end(void)
 {
-    return head;
+    return __atomic_load_n(&head, __ATOMIC_RELAXED);
 }
 
 size_t log_next(uint64_t *at, char to[LOG_LINE_MAX])
 {
-    size_t length = 0;
+    enum log_level level;
 
-    *at = max_u64(*at, tail);
-    if (*at < head) {
-        length = ring_line(*at, to);
-        *at += 1 + length;
-    }
-    return length;
+    return next_line(at, UINT64_MAX, &level, to);
 }

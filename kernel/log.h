@@ -8,7 +8,9 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /*
  * Adds one line (no trailing newline in fmt) to the ring with the time since start, and sends it to each
- * registered sink. Truncated at 255 bytes. Any context of the hypervisor may call it, also a crash report.
+ * registered sink. Truncated at 255 bytes. Any CPU, in any context but that of an NMI, and a crash report.
+ * What another CPU than the boot CPU says appears when the boot CPU next comes to log_show(); it is kicked
+ * for that.
  */
 void log_line(enum log_level level, const char *fmt, ...) __printf(2, 3);
 void log_line_v(enum log_level level, const char *fmt, va_list args) __printf(2, 0);
@@ -19,7 +21,8 @@ void log_line_v(enum log_level level, const char *fmt, va_list args) __printf(2,
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
 /*
- * A place that shows the log: write() gets finished text, newline included, and must not call the log.
+ * A place that shows the log: write() gets finished text, newline included, and must not call the log. It is
+ * called on the boot CPU, or in a crash report.
  * A sink that is added later first gets everything that the ring still holds; so does one that is added again
  * (it now shows another place).
  */
@@ -33,10 +36,15 @@ struct log_sink {
 
 void log_add_sink(struct log_sink *sink);
 
+/* Gives the sinks what other CPUs have added to the ring. Boot CPU; where a sink's write() is not under way.
+ */
+void log_show(void);
+
 /* Lines above this level are kept out of the sinks; the ring keeps all. Default LOG_INFO. */
 void log_set_level(enum log_level level);
 
-/* For panic.c: tells the sinks that nothing but polling works from now on. */
+/* For panic.c: this is the one CPU that still runs. Tells the sinks that nothing but polling works from now
+ * on. */
 void log_crash(void);
 
 #define LOG_LINE_MAX 289 /* the longest line with its time and newline */

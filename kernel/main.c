@@ -9,6 +9,7 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/power.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/tsc.h"
 #include "arch/x86_64/xstate.h"
 #include "boot/bootinfo.h"
@@ -123,6 +124,22 @@ static void log_start(void)
                   (unsigned long long)bootinfo.module[i].size);
 }
 
+/* How many CPUs are to be used: `cpus=N`. */
+static unsigned cpu_limit(void)
+{
+    char value[8];
+    unsigned limit = 0;
+
+    if (!option("cpus", value, sizeof(value)))
+        return CPU_MAX;
+    for (const char *at = value; *at >= '0' && *at <= '9' && limit <= CPU_MAX; at++)
+        limit = 10 * limit + (unsigned)(*at - '0');
+    if (limit >= 1 && limit <= CPU_MAX)
+        return limit;
+    log_warn("cpus=%s is not understood: a number from 1 to %u is", value, CPU_MAX);
+    return CPU_MAX;
+}
+
 /* The last VM has stopped, and the config says what then. */
 static void end(bool reboot)
 {
@@ -143,6 +160,7 @@ _Noreturn static void main_stack_start(void)
     if (desc_init_cpu())
         panic("no memory for the task state");
     acpi_init(&bootinfo);
+    power_init();
     tsc_init();
     irq_init(); /* before lapic_init(): a late 8259 leaves its request behind in the local APIC */
     lapic_init();
@@ -150,13 +168,14 @@ _Noreturn static void main_stack_start(void)
     sched_init();
     wire_init();
     shell_init();
-    xstate_init();
+    (void)xstate_init();
     cmos_init();
-    if (option("crash", value, sizeof(value)))
-        crash_on_request(value);
     vm_init(option("without", without, sizeof(without)) ? without : "");
     if (option("spoil", value, sizeof(value)))
         vm_spoil_entry(value);
+    smp_init(memory_startup_page(), cpu_limit(), vm_cpu_enable, sched_loop);
+    if (option("crash", value, sizeof(value)))
+        crash_on_request(value);
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
     follow_config_console(manager_console());

@@ -4,7 +4,7 @@
 #include "kernel/log.h"
 #include "kernel/panic.h"
 
-#define FIXED_RESERVED 3         /* first MiB, image, page tables */
+#define FIXED_RESERVED 4         /* start-up page, first MiB, image, page tables */
 #define POOL_LIMIT     (4 * GiB) /* what the early tables map */
 
 /* What must not be given out, and whose it is. */
@@ -13,6 +13,12 @@ static struct {
     struct frame_range range[FIXED_RESERVED + BOOT_MAX_MODULES];
     enum frame_owner owner[FIXED_RESERVED + BOOT_MAX_MODULES];
 } reserved;
+
+/* Where a start-up page may lie: firmware is known to scribble below, and video memory is above (smp.c). */
+#define STARTUP_FIRST (64 * KiB)
+#define STARTUP_END   (640 * KiB)
+
+static hpa_t startup_page;
 
 static struct frame_range usable[BOOT_MAX_REGIONS];
 
@@ -68,6 +74,33 @@ static hpa_t find_pool(unsigned usable_count, uint64_t size)
     panic("no %llu KiB of memory below 4 GiB are free for page tables", (unsigned long long)(size / KiB));
 }
 
+static bool holds_module(const struct bootinfo *info, uint64_t page)
+{
+    for (unsigned i = 0; i < info->module_count; i++)
+        if (info->module[i].start.raw < page + PAGE_SIZE &&
+            page < info->module[i].start.raw + info->module[i].size)
+            return true;
+    return false;
+}
+
+static hpa_t find_startup_page(const struct bootinfo *info, unsigned usable_count)
+{
+    for (unsigned i = 0; i < usable_count; i++) {
+        uint64_t at = max_u64(usable[i].start.raw, STARTUP_FIRST);
+        uint64_t end = min_u64(usable[i].start.raw + usable[i].size, STARTUP_END);
+
+        for (; at + PAGE_SIZE <= end; at += PAGE_SIZE)
+            if (!holds_module(info, at))
+                return hpa(at);
+    }
+    return hpa(0);
+}
+
+hpa_t memory_startup_page(void)
+{
+    return startup_page;
+}
+
 void memory_init(const struct bootinfo *info)
 {
     unsigned usable_count = collect_usable(info);
@@ -75,7 +108,9 @@ void memory_init(const struct bootinfo *info)
     hpa_t pool;
     int error;
 
-    reserve(hpa(0), MiB, FRAME_RESERVED); /* firmware data, and room for the other CPUs' start code */
+    startup_page = find_startup_page(info, usable_count);
+    reserve(startup_page, startup_page.raw ? PAGE_SIZE : 0, FRAME_PERCPU);
+    reserve(hpa(0), MiB, FRAME_RESERVED); /* firmware's data */
     reserve(virt_to_phys(image_start), (uint64_t)(image_end - image_start), FRAME_IMAGE);
     for (unsigned i = 0; i < info->module_count; i++)
         reserve(info->module[i].start, info->module[i].size, FRAME_MODULE);

@@ -8,3 +8,9 @@
  * Boot CPU, once, on the boot stack; panics on failure.
  */
 void memory_init(const struct bootinfo *info);
+
+/*
+ * The page below 1 MiB that is kept for the other CPUs' start-up code (smp.h); hpa(0) when the firmware left
+ * none. It is mapped in the direct map.
+ */
+hpa_t memory_startup_page(void);

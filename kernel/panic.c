@@ -2,14 +2,17 @@
 #include "kernel/log.h"
 #include "kernel/symbols.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/percpu.h"
 #include "arch/x86_64/power.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/trap.h"
 
 #define BACKTRACE_MAX 24
 #define FRAME_MAX     0x10000 /* a frame pointer that jumps further is not one */
 
 static bool reboot;
-static unsigned depth; /* crash reports begun; the second CPU or the second crash does not get its own */
+static unsigned
+    depth; /* crash reports begun, by the one CPU that is not stopped; the second does not get its own */
 
 void panic_set_reboot(bool wanted)
 {
@@ -19,10 +22,11 @@ void panic_set_reboot(bool wanted)
 static void begin(const char *fmt, va_list args)
 {
     __asm__ volatile("cli" : : : "memory");
-    switch (__atomic_fetch_add(&depth, 1, __ATOMIC_RELAXED)) {
+    smp_stop_others(); /* of CPUs that crash at once one gets further than this line */
+    switch (depth++) {
     case 0:
         log_crash();
-        log_error("---- Plinth has crashed. Its version is %s. ----", PLINTH_VERSION);
+        log_error("---- Plinth has crashed on CPU %u. Its version is %s. ----", this_slot(), PLINTH_VERSION);
         log_line_v(LOG_ERROR, fmt, args);
         break;
     case 1:

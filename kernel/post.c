@@ -1,7 +1,6 @@
 #include "kernel/post.h"
-#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/percpu.h"
-#include "kernel/irq.h"
+#include "arch/x86_64/smp.h"
 
 static struct post *first; /* the last one that came; taken as a whole, so that no lock is needed */
 
@@ -16,7 +15,7 @@ void post_boot(struct post *post)
     post->next = __atomic_load_n(&first, __ATOMIC_RELAXED);
     while (!__atomic_compare_exchange_n(&first, &post->next, post, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         ;
-    lapic_send_ipi(percpu(0)->apic_id, IRQ_VECTOR_KICK);
+    smp_kick(smp_cpu(0));
 }
 
 void post_run(void)

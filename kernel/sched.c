@@ -2,6 +2,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/lapic.h"
 #include "arch/x86_64/percpu.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/tsc.h"
 #include "kernel/irq.h"
 #include "kernel/lock.h"
@@ -16,8 +17,8 @@ static struct {
     struct lock lock;
     struct sched_task *first, **last;
     struct sched_work *work, **work_last;
-    uint64_t online; /* bit n: CPU n is in its loop */
-    uint64_t idle;   /* bit n: CPU n halts, and nobody has woken it yet */
+    struct cpu *boot; /* does the work */
+    uint64_t idle;    /* bit n: CPU n halts, and nobody has woken it yet */
 } sched;
 
 /* --- Interrupts --- */
@@ -44,12 +45,10 @@ static void bound_slice(struct cpu *cpu)
 }
 
 /* A kick has ended HLT or the guest's run; what for is found by looking. */
-static void kicked(void *context)
+static void kicked(void)
 {
     struct cpu *cpu = this_cpu();
 
-    (void)context;
-    __atomic_store_n(&cpu->kicks, cpu->kicks + 1, __ATOMIC_RELEASE);
     if (cpu->index == 0)
         post_run();
     if (__atomic_load_n(&sched.first, __ATOMIC_RELAXED))
@@ -59,15 +58,16 @@ static void kicked(void *context)
 static void kick(unsigned index)
 {
     if (index != this_cpu()->index)
-        lapic_send_ipi(percpu(index)->apic_id, IRQ_VECTOR_KICK);
+        smp_kick(smp_cpu(index));
 }
 
 void sched_init(void)
 {
+    sched.boot = this_cpu();
     sched.last = &sched.first;
     sched.work_last = &sched.work;
     irq_bind(IRQ_VECTOR_TIMER, timer_interrupt, NULL);
-    irq_bind(IRQ_VECTOR_KICK, kicked, NULL);
+    smp_on_kick(kicked);
 }
 
 /* --- The queue; under the lock --- */
@@ -193,19 +193,16 @@ void sched_stop(struct sched_task *task)
     wait_until_away(task);
 }
 
-/* It runs its loop with interrupts off, but for where it takes kicks. */
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* A CPU takes the call between exits, in its loop or from idleness, and nowhere else. */
 void sched_barrier(void)
 {
-    uint64_t online = __atomic_load_n(&sched.online, __ATOMIC_ACQUIRE) & ~BIT(this_cpu()->index);
-
-    for (; online; online &= online - 1) {
-        const struct cpu *cpu = percpu((unsigned)__builtin_ctzll(online));
-        uint32_t before = __atomic_load_n(&cpu->kicks, __ATOMIC_RELAXED);
-
-        kick(cpu->index);
-        while (__atomic_load_n(&cpu->kicks, __ATOMIC_ACQUIRE) == before)
-            cpu_pause();
-    }
+    for (unsigned i = 0; i < smp_online(); i++)
+        smp_call(smp_cpu(i), nothing, NULL);
 }
 
 /* --- Work --- */
@@ -218,8 +215,8 @@ void sched_queue_work(struct sched_work *work)
         work->next = NULL;
         *sched.work_last = work;
         sched.work_last = &work->next;
-        __atomic_store_n(&percpu(0)->yield, true, __ATOMIC_RELAXED);
-        kick(0);
+        __atomic_store_n(&sched.boot->yield, true, __ATOMIC_RELAXED);
+        kick(sched.boot->index);
     }
     lock_release(&sched.lock);
 }
@@ -343,7 +340,6 @@ _Noreturn void sched_loop(void)
     bool again = false;
 
     timer_init(&cpu->slice, &cpu->timers, slice_over);
-    __atomic_or_fetch(&sched.online, BIT(cpu->index), __ATOMIC_RELEASE);
     for (;;) {
         task = next_task(cpu, task, again);
         /* A sleeping task's state stays here, for it may go on here; a stopped one's must not. */

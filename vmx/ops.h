@@ -146,7 +146,10 @@ struct vmx_ops {
     int (*without)(const char *feature);
     const char *features; /* those that it knows, for a message */
 
-    /* Turns virtualisation on for this CPU. -ENODEV or -EPERM after saying why in the log; -ENOMEM. */
+    /*
+     * Turns virtualisation on for this CPU, the boot CPU first: what that one has, all others must have, too.
+     * -ENODEV, -EPERM, -EIO or -ENOMEM after saying why in the log.
+     */
     int (*cpu_enable)(struct cpu *cpu);
 
     /* The VM's nested page table over its RAM, and the other way. -ENOMEM. */

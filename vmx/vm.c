@@ -47,6 +47,11 @@ void vm_init(const char *without)
         cpu_features.vendor_name);
 }
 
+int vm_cpu_enable(struct cpu *cpu)
+{
+    return vmx_ops ? vmx_ops->cpu_enable(cpu) : 0;
+}
+
 enum vm_spoil vm_spoil;
 
 void vm_spoil_entry(const char *what)

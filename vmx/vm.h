@@ -51,6 +51,12 @@ struct vm {
 void vm_init(const char *without);
 
 /*
+ * The same for another CPU, with what the boot CPU has; nothing to do where vmx_ops is NULL. -ENODEV, -EPERM,
+ * -EIO or -ENOMEM after saying why in the log. On that CPU.
+ */
+int vm_cpu_enable(struct cpu *cpu);
+
+/*
  * The first VM entry of all is to fail: the CPU is given wrong guest state ("state"), or a wrong control
  * ("control"), to see what Plinth then says (command line `spoil=`). Others are warned about. After
  * vm_init().

@@ -53,9 +53,14 @@ static const struct acpi_header *map_table(const struct acpi_source *source, hpa
     return header;
 }
 
-static void add_cpu(struct acpi_info *info, uint32_t apic_id, uint32_t uid, uint32_t flags)
+/*
+ * A CPU that is not enabled but may be later (online-capable) has still to be plugged in (5.2.12.2): Plinth
+ * does not do that. `broadcast` is no CPU's id; firmware gives it to places where none is.
+ */
+static void add_cpu(struct acpi_info *info, uint32_t apic_id, uint32_t broadcast, uint32_t uid,
+                    uint32_t flags)
 {
-    if ((flags & ACPI_CPU_ENABLED) == 0)
+    if ((flags & ACPI_CPU_ENABLED) == 0 || apic_id == broadcast)
         return;
     for (unsigned i = 0; i < info->cpu_count; i++)
         if (info->cpu[i].apic_id == apic_id)
@@ -128,7 +133,7 @@ static void parse_madt_entry(struct acpi_info *info, const void *at)
 
     switch (entry->type) {
     case ACPI_MADT_LAPIC:
-        add_cpu(info, lapic->apic_id, lapic->processor_uid, lapic->flags);
+        add_cpu(info, lapic->apic_id, 0xff, lapic->processor_uid, lapic->flags);
         break;
     case ACPI_MADT_IOAPIC:
         add_ioapic(info, at);
@@ -143,7 +148,7 @@ static void parse_madt_entry(struct acpi_info *info, const void *at)
         info->lapic = hpa(address->address);
         break;
     case ACPI_MADT_X2APIC:
-        add_cpu(info, x2apic->apic_id, x2apic->processor_uid, x2apic->flags);
+        add_cpu(info, x2apic->apic_id, UINT32_MAX, x2apic->processor_uid, x2apic->flags);
         break;
     case ACPI_MADT_X2APIC_NMI:
         add_nmi(info, x2apic_nmi->processor_uid == UINT32_MAX, x2apic_nmi->lint, x2apic_nmi->flags);

@@ -82,6 +82,27 @@ void cpu_init(void)
             cpu_features.has |= (uint32_t)BIT(i);
 }
 
+const char *cpu_lacks(void)
+{
+    static const char *const names[CPU_FEATURES] = {
+        [CPU_X2APIC] = "x2APIC", [CPU_TSC_DEADLINE] = "the TSC-deadline timer",
+        [CPU_XSAVE] = "XSAVE",   [CPU_HYPERVISOR] = "the hypervisor bit",
+        [CPU_VMX] = "VT-x",      [CPU_SVM] = "AMD-V",
+        [CPU_NX] = "NX",         [CPU_PAGE_1G] = "1 GiB pages",
+        [CPU_RDTSCP] = "RDTSCP", [CPU_INVARIANT_TSC] = "the invariant TSC",
+        [CPU_SMEP] = "SMEP",     [CPU_SMAP] = "SMAP",
+        [CPU_UMIP] = "UMIP",     [CPU_PGE] = "global pages",
+        [CPU_PAT] = "PAT",       [CPU_MCE] = "machine checks",
+    };
+
+    if (cpuid(0).eax < cpu_features.max_leaf || cpuid(0x80000000).eax < cpu_features.max_ext_leaf)
+        return "CPUID leaves";
+    for (unsigned i = 0; i < CPU_FEATURES; i++)
+        if (cpu_has(i) && !feature_present(i))
+            return names[i];
+    return NULL;
+}
+
 void cpu_enable_protections(void)
 {
     static const struct {

@@ -320,6 +320,9 @@ static inline bool cpu_has(enum cpu_feature feature)
 /* Reads CPUID. Boot CPU, once, before everything else that asks. */
 void cpu_init(void);
 
+/* The first feature that the boot CPU has and this one lacks; NULL: none. Any CPU. */
+const char *cpu_lacks(void);
+
 /*
  * Turns on what each CPU needs: write protection, SMEP, SMAP,
  * UMIP, global pages, machine checks. Each CPU, once.

@@ -119,8 +119,9 @@ int desc_init_cpu(void)
     load_gdt(desc->gdt, sizeof(desc->gdt));
     __asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
     __asm__ volatile("lidt %0" : : "m"(pointer));
-    set_gate(VECTOR_DF,
-             IST_DF); /* the first CPU arms the stacks for all: each loads its TSS before it can need them */
+    if (cpu->index != 0)
+        return 0; /* the first CPU arms the stacks for all: each loads its TSS before it can need them */
+    set_gate(VECTOR_DF, IST_DF);
     set_gate(VECTOR_MC, IST_MC);
     set_gate(VECTOR_NMI, IST_NMI);
     return 0;

@@ -63,22 +63,15 @@ static void mask_lvt(void)
 /* The error register must be written before it is read (SDM 11.5.3). */
 static void lapic_error(void *context)
 {
-    static bool logged;
+    static bool logged; /* on any CPU */
 
     (void)context;
     lapic_write(APIC_ESR, 0);
 
     uint32_t error = lapic_read(APIC_ESR);
 
-    if (!logged)
+    if (!__atomic_exchange_n(&logged, true, __ATOMIC_RELAXED))
         log_warn("lapic: error status %02x; further ones are not shown", error);
-    logged = true;
-}
-
-/* A kick has done its work by ending HLT or the guest's run. */
-static void lapic_kick(void *context)
-{
-    (void)context;
 }
 
 static void calibrate(void)
@@ -116,7 +109,6 @@ static void init_shared(void)
 {
     x2apic = cpu_has(CPU_X2APIC);
     use_deadline = cpu_has(CPU_TSC_DEADLINE);
-    irq_bind(IRQ_VECTOR_KICK, lapic_kick, NULL);
     irq_bind(IRQ_VECTOR_ERROR, lapic_error, NULL);
 }
 
@@ -139,6 +131,7 @@ void lapic_init(void)
         calibrate();
     init_timer();
     this_cpu()->apic_id = lapic_id();
+    this_cpu()->has_lapic = true;
     if (first)
         log_info("lapic: id %u, %s, timer %s", lapic_id(), x2apic ? "x2APIC" : "xAPIC",
                  use_deadline ? "by TSC deadline" : "one-shot");
@@ -178,10 +171,10 @@ void lapic_timer_program(uint64_t deadline)
     lapic_write(APIC_TIMER_INITIAL, (uint32_t)min_u64(ticks, UINT32_MAX));
 }
 
-void lapic_send_ipi(uint32_t apic_id, unsigned vector)
+/* Source: SDM 11.6.1 and 11.12.9. */
+static void send(uint32_t apic_id, uint32_t command)
 {
-    uint32_t command = vector | APIC_MODE_FIXED << APIC_ICR_MODE_SHIFT | APIC_ICR_ASSERT;
-
+    command |= APIC_ICR_ASSERT;
     if (x2apic) {
         __asm__ volatile("mfence; lfence"
                          :
@@ -194,4 +187,29 @@ void lapic_send_ipi(uint32_t apic_id, unsigned vector)
         cpu_pause();
     lapic_write(APIC_ICR_HIGH, apic_id << APIC_ID_SHIFT);
     lapic_write(APIC_ICR, command);
+}
+
+void lapic_send_ipi(uint32_t apic_id, unsigned vector)
+{
+    send(apic_id, vector | APIC_MODE_FIXED << APIC_ICR_MODE_SHIFT);
+}
+
+void lapic_send_nmi(uint32_t apic_id)
+{
+    send(apic_id, APIC_MODE_NMI << APIC_ICR_MODE_SHIFT);
+}
+
+void lapic_send_init(uint32_t apic_id)
+{
+    send(apic_id, APIC_MODE_INIT << APIC_ICR_MODE_SHIFT);
+}
+
+void lapic_send_startup(uint32_t apic_id, hpa_t page)
+{
+    send(apic_id, (uint32_t)(page.raw >> PAGE_SHIFT) | APIC_MODE_STARTUP << APIC_ICR_MODE_SHIFT);
+}
+
+bool lapic_reaches(uint32_t apic_id)
+{
+    return x2apic ? apic_id != APIC_BROADCAST_32 : apic_id < APIC_BROADCAST_8;
 }

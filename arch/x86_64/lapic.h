@@ -22,3 +22,16 @@ void lapic_timer_program(uint64_t deadline);
 
 /* Sends a fixed interrupt to another CPU. */
 void lapic_send_ipi(uint32_t apic_id, unsigned vector);
+
+/* The same for an NMI. */
+void lapic_send_nmi(uint32_t apic_id);
+
+/*
+ * INIT: the CPU drops what it does and waits for a start-up IPI, which has it run real-mode code from the
+ * start of `page`, below 1 MiB. Source: SDM vol. 3, 9.4 and 11.6.1; APM vol. 2, 16.5.
+ */
+void lapic_send_init(uint32_t apic_id);
+void lapic_send_startup(uint32_t apic_id, hpa_t page);
+
+/* Whether an interrupt can be sent to this id: beyond 254, that takes x2APIC mode. */
+bool lapic_reaches(uint32_t apic_id);

@@ -1,6 +1,7 @@
 /* Numbers that nasm sources need, taken from the C declarations. Compiled to assembly only; see the Makefile.
  */
 #include "arch/x86_64/percpu.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/trap.h"
 #include "vmx/vcpu.h"
 
@@ -13,6 +14,9 @@ void emit_offsets(void)
     EMIT(TRAP_STUB_SIZE, TRAP_STUB_SIZE);
     EMIT(VECTOR_EXCEPTIONS, VECTOR_EXCEPTIONS);
     EMIT(CPU_BLOCK_SIZE, CPU_BLOCK_SIZE);
+    EMIT(SMP_START_BLOCK, offsetof(struct smp_start, block));
+    EMIT(SMP_START_ROOT, offsetof(struct smp_start, root));
+    EMIT(SMP_START_APIC_ID, offsetof(struct smp_start, apic_id));
     EMIT(VCPU_RAX, offsetof(struct vcpu, gpr[GPR_RAX]));
     EMIT(VCPU_RCX, offsetof(struct vcpu, gpr[GPR_RCX]));
     EMIT(VCPU_RDX, offsetof(struct vcpu, gpr[GPR_RDX]));

@@ -2,6 +2,7 @@
 #include "arch/x86_64/cpu.h"
 #include "boot/bootinfo.h"
 #include "kernel/frames.h"
+#include "kernel/lock.h"
 #include "kernel/panic.h"
 #include "lib/errno.h"
 #include "lib/ptab.h"
@@ -12,6 +13,8 @@
 #define CONST_FLAGS  (PTAB_READ | PTAB_GLOBAL | PTAB_WB)
 #define DEVICE_FLAGS (PTAB_READ | PTAB_WRITE | PTAB_GLOBAL | PTAB_UC)
 
+/* Protects the tables and device_next. Rank: before the frames' lock. */
+static struct lock lock;
 static struct ptab_format format;
 static struct ptab tables;
 static uint64_t device_next = DEVICE_BASE;
@@ -135,22 +138,35 @@ uint64_t paging_use_frames(void)
 
 int paging_map(uint64_t address, hpa_t target, uint64_t size, uint32_t flags)
 {
-    return ptab_map(&tables, address, target, size, flags);
+    int error;
+
+    lock_take(&lock);
+    error = ptab_map(&tables, address, target, size, flags);
+    lock_release(&lock);
+    return error;
+}
+
+uint64_t paging_root(void)
+{
+    return tables.root.raw;
 }
 
 /* A window of the device area over [at, at + size), of any alignment. */
 static void *map_window(hpa_t at, uint64_t size, uint32_t flags)
 {
     uint64_t limit = BIT(cpu_features.maxphyaddr);
-    uint64_t start = align_down(at.raw, PAGE_SIZE), window = device_next, span;
+    uint64_t start = align_down(at.raw, PAGE_SIZE), window = 0, span;
 
     if (size == 0 || at.raw >= limit || size > limit - at.raw)
         return NULL;
     span = align_up(at.raw + size, PAGE_SIZE) - start;
-    if (span > PERCPU_BASE - device_next || paging_map(window, hpa(start), span, flags))
-        return NULL;
-    device_next += span;
-    return (void *)(uintptr_t)(window + (at.raw - start));
+    lock_take(&lock);
+    if (span <= PERCPU_BASE - device_next && !ptab_map(&tables, device_next, hpa(start), span, flags)) {
+        window = device_next;
+        device_next += span;
+    }
+    lock_release(&lock);
+    return window ? (void *)(uintptr_t)(window + (at.raw - start)) : NULL;
 }
 
 static bool in_direct_map(hpa_t at, uint64_t size)

@@ -58,6 +58,9 @@ uint64_t paging_use_frames(void);
  */
 void paging_load(void);
 
+/* What goes to CR3; it may lie above 4 GiB. */
+uint64_t paging_root(void);
+
 /* Maps pages in the hypervisor's address space, not mapped before. Multiples of 4 KiB; PTAB_ flags. -ENOMEM.
  */
 int paging_map(uint64_t address, hpa_t target, uint64_t size, uint32_t flags) __must_check;

@@ -21,13 +21,13 @@ static const struct {
 
 static_assert(sizeof(struct cpu) <= CPU_AREA_SIZE, "percpu.h's picture");
 
-struct cpu *percpu_create(unsigned index, uint32_t apic_id)
+struct cpu *percpu_create(unsigned slot, uint32_t apic_id)
 {
-    uint64_t block = PERCPU_BASE + index * CPU_BLOCK_SIZE;
+    uint64_t block = PERCPU_BASE + slot * CPU_BLOCK_SIZE;
     struct cpu *cpu = (struct cpu *)(uintptr_t)block;
     hpa_t frames;
 
-    if (index >= CPU_MAX)
+    if (slot >= CPU_MAX)
         return NULL;
     frames = frames_alloc(BLOCK_ORDER, FRAME_PERCPU);
     if (frames.raw == 0)
@@ -37,7 +37,7 @@ struct cpu *percpu_create(unsigned index, uint32_t apic_id)
                        PTAB_READ | PTAB_WRITE | PTAB_GLOBAL | PTAB_WB))
             return NULL; /* what was mapped stays so: the frames cannot be given back */
     memset(cpu, 0, sizeof(*cpu));
-    cpu->index = index;
+    cpu->index = slot;
     cpu->apic_id = apic_id;
     cpu->timer_programmed = TIMER_NEVER;
     timer_queue_init(&cpu->timers);

@@ -27,8 +27,9 @@ struct sched_task;
 
 /* Each field is written by its own CPU only, except where said. Initialised by percpu_init(). */
 struct cpu {
-    unsigned index; /* 0 = boot CPU */
+    unsigned index; /* 0 = boot CPU; the others in the order of their coming */
     uint32_t apic_id;
+    bool has_lapic; /* its local APIC works: it can send and get interrupts */
     struct timer_queue timers;
     uint64_t timer_programmed; /* deadline that the hardware timer holds; lapic.c */
     struct vcpu *vcpu;         /* whose state is live on this CPU; vcpu.c */
@@ -36,9 +37,12 @@ struct cpu {
     void *xstate;              /* whose FPU, SSE and AVX registers are in the CPU; xstate.c */
     struct sched_task *live;   /* whose state is here still; sched.c */
     struct timer slice;        /* ends the running task's turn */
-    uint32_t kicks;            /* how many it has taken */
     bool yield;                /* the running task is to return; any CPU sets it */
     void *desc;                /* GDT and TSS; desc.c */
+    void (*call)(
+        void *arg); /* to be run here, NULL: nothing; set by the boot CPU, cleared by this one; smp.c */
+    void *call_arg;
+    bool stopped; /* it has stopped for good; smp.c */
 };
 
 static __always_inline struct cpu *this_cpu(void)
@@ -49,11 +53,19 @@ static __always_inline struct cpu *this_cpu(void)
     return (struct cpu *)(rsp & ~(uintptr_t)(CPU_BLOCK_SIZE - 1));
 }
 
-/* That of a CPU that is there. */
-static inline struct cpu *percpu(unsigned index)
+/*
+ * Which block's stack this is: 0 the boot CPU's, also before it has one. Unlike this_cpu(), good at any time
+ * and after anything. It is the CPU's index where no CPU was left out.
+ */
+static __always_inline unsigned this_slot(void)
 {
-    return (struct cpu *)(uintptr_t)(PERCPU_BASE + index * CPU_BLOCK_SIZE);
+    uint64_t offset = (uint64_t)(uintptr_t)this_cpu() - PERCPU_BASE;
+
+    return offset < CPU_MAX * CPU_BLOCK_SIZE ? (unsigned)(offset / CPU_BLOCK_SIZE) : 0;
 }
 
-/* Allocates and maps the block of CPU `index`; NULL when memory is short. */
-struct cpu *percpu_create(unsigned index, uint32_t apic_id) __must_check;
+/*
+ * Allocates and maps a block: the slot-th one, used for one CPU only, ever. The CPU's index is first the
+ * slot. NULL when memory is short. Boot CPU.
+ */
+struct cpu *percpu_create(unsigned slot, uint32_t apic_id) __must_check;

@@ -2,6 +2,7 @@
 #include "arch/x86_64/acpi.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/paging.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/tsc.h"
 #include "kernel/log.h"
 
@@ -32,6 +33,7 @@ static void sleep_s5(uint16_t port, uint8_t type)
 
 _Noreturn void machine_poweroff(void)
 {
+    smp_stop_others();
     if (acpi.has_s5 && acpi.pm1a_control != 0) {
         enter_acpi_mode();
         /* The B half first: the machine may be gone once A is written. */
@@ -45,10 +47,17 @@ _Noreturn void machine_poweroff(void)
     cpu_halt_forever();
 }
 
+static volatile uint8_t *reset_register; /* where it is in memory */
+
+/* At start: in a crash a CPU that has been stopped may hold the lock of the page tables. */
+void power_init(void)
+{
+    if (acpi.reset.address != 0 && acpi.reset.space == ACPI_SPACE_MEMORY)
+        reset_register = map_device(hpa(acpi.reset.address), 1);
+}
+
 static void reset_by_fadt(void)
 {
-    volatile void *at;
-
     if (acpi.reset.address == 0)
         return;
     switch (acpi.reset.space) {
@@ -56,9 +65,8 @@ static void reset_by_fadt(void)
         out8((uint16_t)acpi.reset.address, acpi.reset_value);
         break;
     case ACPI_SPACE_MEMORY:
-        at = map_device(hpa(acpi.reset.address), 1);
-        if (at)
-            *(volatile uint8_t *)at = acpi.reset_value;
+        if (reset_register)
+            *reset_register = acpi.reset_value;
         break;
     default:
         return;
@@ -66,11 +74,7 @@ static void reset_by_fadt(void)
     tsc_delay_us(RESET_WAIT);
 }
 
-/*
- * VMX operation blocks INIT, by which some boards reset the CPU (Intel SDM vol. 3, 24.8). AMD-V's GIF does so,
- * too, but it is set whenever no guest's state is loaded.
- */
-static void leave_vmx(void)
+void power_leave_virtualisation(void)
 {
     if (!(read_cr4() & CR4_VMXE))
         return;
@@ -89,7 +93,8 @@ _Noreturn void machine_reboot(void)
         uint64_t base;
     } __packed no_idt = { 0, 0 };
 
-    leave_vmx();
+    smp_stop_others();
+    power_leave_virtualisation();
     reset_by_fadt();
     out8(PORT_RESET, 0x02); /* system reset */
     out8(PORT_RESET, 0x06); /* ... now */

@@ -2,6 +2,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
+#include "arch/x86_64/smp.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
 #include "lib/format.h"
@@ -213,6 +214,7 @@ static _Noreturn void crash(const struct trap_frame *frame)
 void trap_handle(struct trap_frame *frame)
 {
     if (frame->vector == VECTOR_NMI) {
+        smp_nmi();
         __atomic_fetch_add(&nmi_count, 1, __ATOMIC_RELAXED);
         return;
     }

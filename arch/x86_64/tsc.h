@@ -11,6 +11,17 @@ static __always_inline uint64_t tsc_now(void)
     return (uint64_t)high << 32 | low;
 }
 
+/* Read behind everything that comes before it in the program, and before everything behind. */
+static inline uint64_t tsc_ordered(void)
+{
+    uint64_t now;
+
+    __asm__ volatile("mfence; lfence" : : : "memory");
+    now = tsc_now();
+    __asm__ volatile("lfence" : : : "memory");
+    return now;
+}
+
 /* Ticks per second, measured or told at start by tsc_init(); never 0 after it. */
 uint64_t tsc_hz(void);
 

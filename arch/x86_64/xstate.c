@@ -23,20 +23,27 @@ static bool pointers_stay; /* FIP, FDP and FOP can outlive a restore */
 static uint64_t saved;     /* XCR0 while saving and restoring */
 static size_t area_size;
 
-void xstate_init(void)
+bool xstate_init(void)
 {
-    struct cpuid r = cpuid(1);
+    bool first = this_cpu()->index == 0;
 
-    pointers_stay = cpuid(0x80000000).eax < 0x80000008 || !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
-    has_xsave = r.ecx & BIT(26);
-    area_size = FXSAVE_SIZE;
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    if (first) {
+        pointers_stay = cpuid(0x80000000).eax < 0x80000008 || !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
+        has_xsave = cpu_has(CPU_XSAVE);
+        area_size = FXSAVE_SIZE;
+    }
     if (!has_xsave)
-        return;
+        return true;
     write_cr4(read_cr4() | CR4_OSXSAVE);
-    saved = cpuid_count(0xd, 0).eax & XCR0_SAVED;
+    if (first)
+        saved = cpuid_count(0xd, 0).eax & XCR0_SAVED;
+    else if ((cpuid_count(0xd, 0).eax & XCR0_SAVED) != saved)
+        return false;
     xsetbv(0, saved);
-    area_size = cpuid_count(0xd, 0).ebx;
+    if (first)
+        area_size = cpuid_count(0xd, 0).ebx;
+    return first || cpuid_count(0xd, 0).ebx == area_size;
 }
 
 /* Areas are aligned to 64 bytes inside a larger block, whose start is kept in front of them. */

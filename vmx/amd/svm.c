@@ -65,8 +65,19 @@ static bool svm_present(void)
     return vendor == 0x68747541 || vendor == 0x6f677948;
 }
 
-/* Reads the features; says why this machine cannot be used. */
-static int detect(void)
+/* Another CPU than the first: it must have what that one has. */
+static int compare(struct cpuid leaf)
+{
+    if ((leaf.edx & svm_machine.features) == svm_machine.features && leaf.ebx >= svm_machine.asids)
+        return 0;
+    log_error(
+        "AMD-V: this CPU has less than the boot CPU: features 0x%x instead of 0x%x, %u ASIDs instead of %u",
+        leaf.edx, svm_machine.features, leaf.ebx, svm_machine.asids);
+    return -ENODEV;
+}
+
+/* Reads the features; says why this CPU cannot be used. */
+static int detect(bool first)
 {
     struct cpuid r;
     uint64_t vm_cr = 0;
@@ -78,8 +89,10 @@ static int detect(void)
         return -ENODEV;
     }
     r = cpuid(0x8000000a);
-    svm_machine.features = r.edx;
-    svm_machine.asids = r.ebx;
+    if (first) {
+        svm_machine.features = r.edx;
+        svm_machine.asids = r.ebx;
+    }
     if (rdmsr_safe(MSR_VM_CR, &vm_cr) == 0 && (vm_cr & VM_CR_SVMDIS)) {
         log_error("AMD-V: the firmware has disabled it%s; enable SVM (AMD-V) in the firmware's setup",
                   r.edx & SVM_FEATURE_LOCK ? " with a lock" : "");
@@ -93,18 +106,19 @@ static int detect(void)
         log_error("AMD-V: this CPU offers no address-space identifier for guests");
         return -ENODEV;
     }
-    return 0;
+    return first ? 0 : compare(r);
 }
 
 static int svm_cpu_enable(struct cpu *cpu)
 {
     struct svm_cpu *svm;
     hpa_t hsave;
-    int err = detect();
+    bool first = cpu->index == 0;
+    int err = detect(first);
 
     if (err)
         return err;
-    if (!svm_machine.iopm.raw) {
+    if (first) {
         err = create_maps();
         if (err)
             return err;

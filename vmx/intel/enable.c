@@ -118,7 +118,22 @@ static int check_ept(uint64_t cap)
     return -ENODEV;
 }
 
-static int detect(void)
+/* Another CPU than the first: what was chosen for that one must hold for it. */
+static int compare(void)
+{
+    struct vmx_capabilities cap;
+
+    memset(&cap, 0, sizeof(cap));
+    read_capabilities(&cap);
+    if (memcmp(&cap, &vmx_machine.cap, sizeof(cap)) == 0)
+        return 0;
+    log_error(
+        "VT-x: this CPU's capabilities differ from the boot CPU's (IA32_VMX_BASIC 0x%llx instead of 0x%llx)",
+        (unsigned long long)cap.basic, (unsigned long long)vmx_machine.cap.basic);
+    return -ENODEV;
+}
+
+static int detect(bool first)
 {
     struct vmx_capabilities *cap = &vmx_machine.cap;
     char why[80];
@@ -132,6 +147,8 @@ static int detect(void)
     err = check_feature_control();
     if (err)
         return err;
+    if (!first)
+        return compare();
     read_capabilities(cap);
     if (controls_compute(cap, without, &vmx_machine.controls, why, sizeof(why))) {
         log_error("VT-x: this CPU cannot be used: the control %s; virtual machines cannot be started", why);
@@ -200,11 +217,12 @@ static void log_features(void)
 int vmx_cpu_enable(struct cpu *cpu)
 {
     struct vmx_cpu *vmx;
-    int err = detect();
+    bool first = cpu->index == 0;
+    int err = detect(first);
 
     if (err)
         return err;
-    if (!vmx_machine.msr_bitmap.raw) {
+    if (first) {
         err = create_maps();
         if (err)
             return err;
