@@ -2,6 +2,7 @@
 #include "devices/vpci.h"
 #include "lib/errno.h"
 #include "lib/string.h"
+#include "vmx/guestmap.h"
 
 /* CONFIG_ADDRESS, figure 3-2. Bits 30 to 24 and 1 to 0 read as 0. */
 #define ADDRESS_ENABLE   BIT(31)
@@ -21,6 +22,17 @@
 #define HEADER_ID      0
 #define HEADER_COMMAND 1
 #define HEADER_CLASS   2
+#define HEADER_BAR     4
+
+#define COMMAND_IO     0x1u /* 6.2.2 */
+#define COMMAND_MEMORY 0x2u
+
+#define BAR_IO           1u /* 6.2.5.1: the bits that only say what the BAR is */
+#define BAR_MEM64        4u
+#define BAR_PREFETCHABLE 8u
+#define BAR_MIN_MEMORY   16u
+#define BAR_MIN_IO       4u
+#define BAR_MAX_IO       256u
 
 static const struct vpci_function *selected(const struct vpci *pci)
 {
@@ -58,16 +70,184 @@ uint64_t vpci_read(void *device, uint32_t offset, unsigned size)
     return (value >> (8 * (offset - CONFIG_DATA))) & size_mask(size);
 }
 
+/* --- Base address registers
+ * ----------------------------------------------------------------------------------------------- */
+
+static bool is_header_bar(unsigned dword)
+{
+    return dword >= HEADER_BAR && dword < HEADER_BAR + VPCI_BARS;
+}
+
+/* Where the guest has put it. */
+static uint64_t bar_base(const struct vpci_function *function, unsigned index)
+{
+    unsigned dword = HEADER_BAR + index;
+    uint64_t base = function->config[dword] & function->writable[dword];
+
+    if (function->bar[index].space == VPCI_MEM64)
+        base |= (uint64_t)function->config[dword + 1] << 32;
+    return base;
+}
+
+static void set_bar_base(struct vpci_function *function, unsigned index, uint64_t base)
+{
+    unsigned dword = HEADER_BAR + index;
+    uint32_t *config = function->config;
+
+    config[dword] = (config[dword] & ~function->writable[dword]) | (uint32_t)base;
+    if (function->bar[index].space == VPCI_MEM64)
+        config[dword + 1] = (uint32_t)(base >> 32);
+}
+
+/* Whether the host bridge passes accesses there on to the bus at all: RAM, the APICs and the board's ports
+ * are not behind it. */
+static bool is_decoded(const struct vpci_function *function, unsigned index)
+{
+    const struct vpci_bar *bar = &function->bar[index];
+    uint64_t base = bar_base(function, index), size = bar->region.size;
+
+    if (bar->space == VPCI_IO)
+        return (function->config[HEADER_COMMAND] & COMMAND_IO) && base >= VPCI_IO_BASE &&
+               base <= VPCI_IO_END - size;
+    return bar->space != VPCI_NONE && (function->config[HEADER_COMMAND] & COMMAND_MEMORY) &&
+           base >= GUEST_PCI_BASE && base <= GUEST_PCI_BASE + GUEST_PCI_SIZE - size;
+}
+
+static struct iobus *bus_of(const struct vpci *pci, const struct vpci_bar *bar)
+{
+    return bar->space == VPCI_IO ? pci->ports : pci->mmio;
+}
+
+static void unmap_bars(struct vpci *pci, struct vpci_function *function)
+{
+    for (unsigned i = 0; i < VPCI_BARS; i++) {
+        struct vpci_bar *bar = &function->bar[i];
+
+        if (bar->mapped)
+            iobus_remove(bus_of(pci, bar), bar->region.base);
+        bar->mapped = false;
+    }
+}
+
+/* One for which there is no room on the bus is not reachable: -EEXIST if the place is taken, or -ENOSPC. */
+static void map_bars(struct vpci *pci, struct vpci_function *function)
+{
+    for (unsigned i = 0; i < VPCI_BARS; i++) {
+        struct vpci_bar *bar = &function->bar[i];
+
+        if (!is_decoded(function, i))
+            continue;
+        bar->region.base = bar_base(function, i);
+        bar->mapped = iobus_add(bus_of(pci, bar), &bar->region) == 0;
+    }
+}
+
+/*
+ * All of them anew, lowest slot first: so what the guest reaches follows from the registers' present values
+ * alone, not from the order in which they were written, and is the same after a load.
+ */
+static void remap(struct vpci *pci)
+{
+    if (!pci->mmio)
+        return;
+    for (unsigned i = 0; i < VPCI_SLOTS; i++)
+        if (pci->slot[i])
+            unmap_bars(pci, pci->slot[i]);
+    for (unsigned i = 0; i < VPCI_SLOTS; i++)
+        if (pci->slot[i])
+            map_bars(pci, pci->slot[i]);
+}
+
+static bool is_possible(const struct vpci_function *function, unsigned index)
+{
+    const struct vpci_bar *bar = &function->bar[index];
+    uint32_t size = bar->region.size;
+
+    if (bar->space == VPCI_NONE)
+        return true;
+    if (size == 0 || (size & (size - 1)) != 0)
+        return false;
+    if (bar->space == VPCI_IO)
+        return size >= BAR_MIN_IO && size <= BAR_MAX_IO;
+    if (bar->space == VPCI_MEM64 && (index == VPCI_BARS - 1 || function->bar[index + 1].space != VPCI_NONE))
+        return false;
+    return size >= BAR_MIN_MEMORY;
+}
+
+static void make_bar(struct vpci_function *function, unsigned index)
+{
+    const struct vpci_bar *bar = &function->bar[index];
+    uint32_t *config = &function->config[HEADER_BAR + index],
+             fixed = bar->prefetchable ? BAR_PREFETCHABLE : 0;
+    uint32_t *writable = &function->writable[HEADER_BAR + index];
+
+    if (bar->space == VPCI_NONE)
+        return;
+    if (bar->space == VPCI_IO)
+        fixed = BAR_IO;
+    else if (bar->space == VPCI_MEM64)
+        fixed |= BAR_MEM64;
+    *config = fixed;
+    *writable = ~(bar->region.size - 1);
+    if (bar->space == VPCI_MEM64) {
+        config[1] = 0;
+        writable[1] = UINT32_MAX;
+    }
+    function->writable[HEADER_COMMAND] |= bar->space == VPCI_IO ? COMMAND_IO : COMMAND_MEMORY;
+}
+
+/* Gives each BAR of the function a place behind those that have one; 0 if none is left. */
+static void place_bars(struct vpci_function *function, uint64_t *memory, uint64_t *port)
+{
+    for (unsigned i = 0; i < VPCI_BARS; i++) {
+        const struct vpci_bar *bar = &function->bar[i];
+        uint64_t *next = bar->space == VPCI_IO ? port : memory;
+        uint64_t end = bar->space == VPCI_IO ? VPCI_IO_END : GUEST_PCI_BASE + GUEST_PCI_SIZE;
+        uint64_t base;
+
+        if (bar->space == VPCI_NONE)
+            continue;
+        base = align_up(*next, bar->region.size);
+        if (base > end - bar->region.size)
+            base = 0;
+        else
+            *next = base + bar->region.size;
+        set_bar_base(function, i, base);
+        function->config[HEADER_COMMAND] |= bar->space == VPCI_IO ? COMMAND_IO : COMMAND_MEMORY;
+    }
+}
+
+int vpci_check_config(const struct vpci_function *function, const uint32_t config[VPCI_CONFIG_DWORDS])
+{
+    for (unsigned i = 0; i < VPCI_CONFIG_DWORDS; i++)
+        if ((config[i] ^ function->config[i]) & ~function->writable[i])
+            return -EINVAL;
+    return 0;
+}
+
+void vpci_load_config(struct vpci_function *function, const uint32_t config[VPCI_CONFIG_DWORDS])
+{
+    memcpy(function->config, config, sizeof(function->config));
+    remap(function->bus);
+}
+
+/* --- Configuration space
+ * ----------------------------------------------------------------------------------------------- */
+
 static void write_config(struct vpci *pci, uint32_t mask, uint32_t value)
 {
     unsigned dword = ADDRESS_DWORD(pci->s.address);
     struct vpci_function *function;
+    uint32_t before;
 
     if (!selected(pci))
         return;
     function = pci->slot[ADDRESS_SLOT(pci->s.address)];
     mask &= function->writable[dword];
-    function->config[dword] = (function->config[dword] & ~mask) | (value & mask);
+    before = function->config[dword];
+    function->config[dword] = (before & ~mask) | (value & mask);
+    if (function->config[dword] != before && (dword == HEADER_COMMAND || is_header_bar(dword)))
+        remap(pci);
     if (function->written)
         function->written(function->device, dword);
 }
@@ -91,16 +271,28 @@ int vpci_add(struct vpci *pci, unsigned slot, struct vpci_function *function)
         return -EINVAL;
     if (pci->slot[slot])
         return -EEXIST;
+    for (unsigned i = 0; i < VPCI_BARS; i++)
+        if (!is_possible(function, i))
+            return -EINVAL;
+    for (unsigned i = 0; i < VPCI_BARS; i++)
+        make_bar(function, i);
+    function->bus = pci;
     pci->slot[slot] = function;
     return 0;
 }
 
-int vpci_attach(struct vpci *pci, struct iobus *ports)
+int vpci_attach(struct vpci *pci, struct iobus *ports, struct iobus *mmio)
 {
     const struct io_region region = { VPCI_PORT, VPCI_SIZE, IO_8 | IO_16 | IO_32, vpci_read, vpci_write,
                                       pci,       "PCI" };
+    int err = iobus_add(ports, &region);
 
-    return iobus_add(ports, &region);
+    if (err)
+        return err;
+    pci->ports = ports;
+    pci->mmio = mmio;
+    vpci_reset(pci);
+    return 0;
 }
 
 void vpci_init(struct vpci *pci, struct vreset *reset)
@@ -115,7 +307,18 @@ void vpci_init(struct vpci *pci, struct vreset *reset)
 
 void vpci_reset(struct vpci *pci)
 {
+    uint64_t memory = GUEST_PCI_BASE, port = VPCI_IO_BASE;
+
     pci->s.address = 0;
+    for (unsigned i = 0; i < VPCI_SLOTS; i++) {
+        struct vpci_function *function = pci->slot[i];
+
+        if (!function)
+            continue;
+        function->config[HEADER_COMMAND] &= ~function->writable[HEADER_COMMAND];
+        place_bars(function, &memory, &port);
+    }
+    remap(pci);
 }
 
 void vpci_save(const struct vpci *pci, struct vpci_state *out)

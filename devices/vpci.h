@@ -12,18 +12,38 @@
 #define VPCI_SIZE          8
 #define VPCI_SLOTS         32 /* device numbers of bus 0; each has function 0 only */
 #define VPCI_CONFIG_DWORDS 64
+#define VPCI_BARS          6
+#define VPCI_IO_BASE       0x1000u /* port BARs are decoded from here to the last port: below is the board */
+#define VPCI_IO_END        0x10000u
+
+enum vpci_space { VPCI_NONE, VPCI_MEM32, VPCI_MEM64, VPCI_IO };
+
+/*
+ * A base address register (6.2.5.1) and what is behind it. The owner fills in all but region.base and
+ * `mapped`. The size is a power of two: memory 16 bytes and more, ports 4 to 256. A VPCI_MEM64 takes the next
+ * BAR's place as well, which stays VPCI_NONE.
+ */
+struct vpci_bar {
+    enum vpci_space space;
+    bool prefetchable;
+    bool mapped; /* the region is on its bus, at region.base */
+    struct io_region region;
+};
 
 /*
  * A PCI function as the bus sees it. Its owner fills in config[] (the header of PCI 3.0, section 6.1, little
- * endian) and writable[], and saves config[] with its own state. A guest's write changes the bits that are 1
- * in writable[], then written() is called, if there is one, with the index of the dword.
+ * endian), writable[] and bar[], and saves config[] with its own state. A guest's write changes the bits that
+ * are 1 in writable[], then written() is called, if there is one, with the index of the dword; it may change
+ * the owner's own dwords again, but none of the header.
  */
 struct vpci_function {
     uint32_t config[VPCI_CONFIG_DWORDS];
     uint32_t writable[VPCI_CONFIG_DWORDS];
+    struct vpci_bar bar[VPCI_BARS];
     uint32_t (*read)(void *device, unsigned dword); /* instead of config[dword]; NULL: plain config[] */
     void (*written)(void *device, unsigned dword);
     void *device;
+    struct vpci *bus; /* set by vpci_add() */
 };
 
 /* The host bridge has nothing that a guest can change, so its config[] is not part of it. */
@@ -36,21 +56,41 @@ struct vpci {
     struct vpci_function bridge;            /* in slot 0 */
     struct vpci_function *slot[VPCI_SLOTS]; /* by device number, NULL: absent */
     struct vreset *reset;                   /* gets the byte port 0xcf9, which lies inside CONFIG_ADDRESS */
+    struct iobus *ports, *mmio;             /* where BARs appear; NULL before vpci_attach() */
 };
 
-/* All calls belong on the CPU that owns the VM's devices. */
+/*
+ * All calls belong on the CPU that owns the VM's devices, and a configuration write may change both buses: no
+ * other CPU may use them meanwhile.
+ */
 void vpci_init(struct vpci *pci, struct vreset *reset);
+/* As the firmware of a PC leaves it: every BAR has a place, and its function decodes it. */
 void vpci_reset(struct vpci *pci);
 void vpci_save(const struct vpci *pci, struct vpci_state *out);
 int vpci_check(const struct vpci_state *state) __must_check;
 void vpci_load(struct vpci *pci, const struct vpci_state *state);
 
-/* Puts a function at device number `slot` (below 32) of bus 0. -EINVAL, or -EEXIST if the slot is taken. */
+/*
+ * Puts a function at device number `slot` (below 32) of bus 0, and makes the BARs' dwords and the command
+ * register's enable bits from bar[]. -EINVAL for a slot or a BAR that cannot be, -EEXIST if the slot is
+ * taken.
+ */
 int vpci_add(struct vpci *pci, unsigned slot, struct vpci_function *function) __must_check;
+
+/*
+ * A function's config[] as its owner saves it. -EINVAL if bits differ that no guest can change. Loading it
+ * moves the BARs to where it says; the function has been added.
+ */
+int vpci_check_config(const struct vpci_function *function,
+                      const uint32_t config[VPCI_CONFIG_DWORDS]) __must_check;
+void vpci_load_config(struct vpci_function *function, const uint32_t config[VPCI_CONFIG_DWORDS]);
 
 /* Handlers of CONFIG_ADDRESS and CONFIG_DATA, for aligned accesses of 8, 16 and 32 bits. */
 uint64_t vpci_read(void *pci, uint32_t offset, unsigned size);
 void vpci_write(void *pci, uint32_t offset, unsigned size, uint64_t value);
 
-/* Registers the ports; errors are those of iobus_add(). */
-int vpci_attach(struct vpci *pci, struct iobus *ports) __must_check;
+/*
+ * Registers the ports, and the BARs of what was added. When all fixed devices are on the buses, for these go
+ * before BARs; errors are those of iobus_add().
+ */
+int vpci_attach(struct vpci *pci, struct iobus *ports, struct iobus *mmio) __must_check;

@@ -348,9 +348,9 @@ static int attach_devices(struct machine *m)
     err = err ? err : vuart_attach(&m->uart, &m->vm.ports, VUART_COM1_PORT);
     err = err ? err : vpm_attach(&m->pm, &m->vm.ports);
     err = err ? err : vreset_attach(&m->reset, &m->vm.ports);
-    err = err ? err : vpci_attach(&m->pci, &m->vm.ports);
     err = err ? err : vdebug_attach(&m->debug, &m->vm.ports);
-    return err ? err : attach_mmio(m);
+    err = err ? err : attach_mmio(m);
+    return err ? err : vpci_attach(&m->pci, &m->vm.ports, &m->vm.mmio);
 }
 
 static int create_vcpus(struct machine *m)

@@ -39,6 +39,19 @@ int iobus_add(struct iobus *bus, const struct io_region *region)
     return 0;
 }
 
+void iobus_remove(struct iobus *bus, uint64_t base)
+{
+    for (unsigned i = 0; i < bus->count; i++) {
+        if (bus->region[i].base != base)
+            continue;
+        bus->count--;
+        memmove(&bus->region[i], &bus->region[i + 1], (bus->count - i) * sizeof(bus->region[0]));
+        bus->region[bus->count].size = 0;
+        bus->last = &bus->region[0];
+        return;
+    }
+}
+
 /* Whether the region takes this very access, whole: aligned and beginning inside, it also ends inside
  * (widths_ok()). */
 static __always_inline bool takes(const struct io_region *region, uint64_t address, unsigned size)

@@ -49,6 +49,10 @@ void iobus_init(struct iobus *bus);
  */
 int iobus_add(struct iobus *bus, const struct io_region *region) __must_check;
 
+/* Takes away the region that begins at `base`; does nothing if there is none. Handlers of this bus may call
+ * both. */
+void iobus_remove(struct iobus *bus, uint64_t base);
+
 /*
  * One access by the guest; size is 1, 2, 4 or 8. An access that no region takes reads as all ones and
  * writes nowhere, as on a PC's bus; one of a wider or unaligned form than its region allows, or across

@@ -1,4 +1,4 @@
-/* What tests of port-mapped devices stand on: a clock that the test winds, a bus of ports, and a recorded
+/* What tests of devices stand on: a clock that the test winds, buses of ports and of memory, and a recorded
  * interrupt. */
 #pragma once
 
@@ -10,7 +10,7 @@
 struct board {
     struct timer_queue queue;
     struct vclock clock;
-    struct iobus ports;
+    struct iobus ports, mmio;
     struct host_irq irq;
 };
 
@@ -20,6 +20,7 @@ static inline void board_init(struct board *board)
     timer_queue_init(&board->queue);
     vclock_init(&board->clock, HOST_TSC_HZ);
     iobus_init(&board->ports);
+    iobus_init(&board->mmio);
     board->irq = (struct host_irq){ 0 };
 }
 

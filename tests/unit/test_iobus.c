@@ -201,6 +201,33 @@ static void what_a_region_refuses_is_unclaimed(void **state)
     assert_int_equal(bus.unclaimed, 3);
 }
 
+static void regions_can_be_taken_away(void **state)
+{
+    static struct bytes a, b, c;
+
+    (void)state;
+    assert_int_equal(add(&a, 0x100, 16, IO_8), 0);
+    assert_int_equal(add(&b, 0x110, 16, IO_8), 0);
+    assert_int_equal(add(&c, 0x120, 16, IO_8), 0);
+    assert_int_equal(iobus_read(&bus, 0x121, 1), 2); /* the last hit, which moves */
+    iobus_remove(&bus, 0x110);
+    assert_int_equal(iobus_read(&bus, 0x110, 1), 0xff);
+    assert_int_equal(iobus_read(&bus, 0x101, 1), 2);
+    assert_int_equal(iobus_read(&bus, 0x121, 1), 2);
+    iobus_remove(&bus, 0x111); /* begins nowhere */
+    assert_int_equal(bus.count, 2);
+    assert_int_equal(add(&b, 0x118, 8, IO_8), 0);
+    assert_int_equal(iobus_read(&bus, 0x118, 1), 1);
+    iobus_remove(&bus, 0x118);
+    iobus_remove(&bus, 0x120);
+    assert_int_equal(iobus_read(&bus, 0x101, 1), 2);
+    iobus_remove(&bus, 0x100); /* the last one, and the last hit */
+    assert_int_equal(iobus_read(&bus, 0x101, 1), 0xff);
+    iobus_write(&bus, 0x101, 1, 0);
+    assert_int_equal(a.byte[1], 2);
+    assert_int_equal(bus.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup(unaligned_accesses_are_split, setup),
         cmocka_unit_test_setup(accesses_cross_regions_and_ends, setup),
         cmocka_unit_test_setup(what_a_region_refuses_is_unclaimed, setup),
+        cmocka_unit_test_setup(regions_can_be_taken_away, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
