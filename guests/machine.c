@@ -284,6 +284,14 @@ static void debug_exit(void *context, uint32_t code)
     stop_now(machine);
 }
 
+static void watchdog_expired(void *context, uint64_t ms)
+{
+    struct machine *machine = context;
+
+    vm_die(&machine->vm, "its watchdog expired: the guest had not fed it for %llu.%llu s",
+           (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000 / 100));
+}
+
 static void died(struct vm *vm, const char *reason)
 {
     struct machine *machine = container_of(vm, struct machine, vm);
@@ -314,6 +322,7 @@ static void init_devices(struct machine *m)
     vpm_init(&m->pm, clock, queue, isa_line(m, VPM_SCI), power_off, m);
     vreset_init(&m->reset, reset, m);
     vpci_init(&m->pci, &m->reset);
+    vwatchdog_init(&m->watchdog, clock, queue, watchdog_expired, m);
     vdebug_init(&m->debug, m->config->debug_exit ? debug_exit : NULL, m);
 }
 
@@ -350,6 +359,8 @@ static int attach_devices(struct machine *m)
     err = err ? err : vreset_attach(&m->reset, &m->vm.ports);
     err = err ? err : vdebug_attach(&m->debug, &m->vm.ports);
     err = err ? err : attach_mmio(m);
+    if (!err && m->config->watchdog)
+        err = vwatchdog_attach(&m->watchdog, &m->pci);
     return err ? err : vpci_attach(&m->pci, &m->vm.ports, &m->vm.mmio);
 }
 
@@ -426,6 +437,7 @@ static void reset_devices(struct machine *m)
     vuart_reset(&m->uart);
     vpm_reset(&m->pm);
     vreset_reset(&m->reset);
+    vwatchdog_reset(&m->watchdog);
     vpci_reset(&m->pci);
     vdebug_reset(&m->debug);
     lock_release(&m->vm.devices);
@@ -450,6 +462,18 @@ void machine_halt(struct machine *machine)
         vcpu_stop(machine->vm.vcpu[i]);
     reset_devices(machine);
     machine->wiped = 0;
+}
+
+void machine_pause(struct machine *machine)
+{
+    vm_pause(&machine->vm);
+    vwatchdog_pause(&machine->watchdog);
+}
+
+void machine_resume(struct machine *machine)
+{
+    vwatchdog_resume(&machine->watchdog);
+    vm_resume(&machine->vm);
 }
 
 bool machine_wipe(struct machine *machine)

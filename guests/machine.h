@@ -16,6 +16,7 @@
 #include "devices/vreset.h"
 #include "devices/vrtc.h"
 #include "devices/vuart.h"
+#include "devices/vwatchdog.h"
 #include "guests/boot.h"
 #include "io/console.h"
 #include "kernel/config.h"
@@ -47,6 +48,7 @@ struct machine {
     struct vpm pm;
     struct vreset reset;
     struct vpci pci;
+    struct vwatchdog watchdog; /* on the bus if the config says so */
     struct vdebug debug;
     enum machine_stop stop;                   /* changed from MACHINE_RUNS by any CPU, once */
     uint32_t exit_code;                       /* MACHINE_EXITED */
@@ -69,6 +71,10 @@ void machine_destroy(struct machine *machine);
 
 /* Takes the vCPUs off the CPU and prepares for machine_wipe() from the start. */
 void machine_halt(struct machine *machine);
+
+/* vm_pause() and vm_resume(), for devices too that are not to notice. */
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
 
 /* Wipes the next piece of RAM (2 MiB); true: there is more. */
 bool machine_wipe(struct machine *machine);

@@ -331,7 +331,7 @@ int manager_pause(struct managed *vm)
 {
     if (vm->state != MANAGED_RUNNING)
         return -EINVAL;
-    vm_pause(&vm->machine->vm);
+    machine_pause(vm->machine);
     vm->state = MANAGED_PAUSED;
     vm->last[0] = '\0';
     log_info("vm %s: paused", vm->config->name);
@@ -344,7 +344,7 @@ int manager_resume(struct managed *vm)
         return -EINVAL;
     vm->state = MANAGED_RUNNING;
     log_info("vm %s: resumed", vm->config->name);
-    vm_resume(&vm->machine->vm);
+    machine_resume(vm->machine);
     return 0;
 }
 

@@ -73,6 +73,7 @@ static const struct key vm_keys[VM_KEYS] = {
                        ARRAY_SIZE(restart_names), "\"restart\"", restart_names },
     [VM_RESTART_LIMIT] = { "restart-limit", KIND_LIMIT, false, offsetof(struct config_vm, restart_limit),
                            CONFIG_MAX_RESTARTS, "5", NULL },
+    [VM_WATCHDOG] = { "watchdog", KIND_FLAG, false, offsetof(struct config_vm, watchdog), 0, NULL, NULL },
 };
 
 static const struct key module_keys[MODULE_KEYS] = {

@@ -42,6 +42,7 @@ enum config_vm_key {
     VM_ON_CRASH,
     VM_ON_REBOOT,
     VM_RESTART_LIMIT,
+    VM_WATCHDOG,
     VM_KEYS
 };
 
@@ -78,6 +79,7 @@ struct config_vm {
     struct config_module module[CONFIG_MAX_MODULES];
     bool autostart;  /* default true */
     bool debug_exit; /* isa-debug-exit at port 0xf4; default false */
+    bool watchdog;   /* an i6300esb on the PCI bus; default false */
     unsigned after_count;
     struct config_after after[CONFIG_MAX_AFTER]; /* VMs to be started before; they make no circle */
     enum config_restart on_crash;                /* default RESTART_NO */

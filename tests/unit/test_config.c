@@ -65,6 +65,7 @@ static void reads_a_whole_config(void **state)
                   "cmdline = \"console=ttyS0 name=\u00e9\"\n"
                   "autostart = false\n"
                   "debug-exit = true\n"
+                  "watchdog = true\n"
                   "\n"
                   "[vm.db]\n"
                   "memory = \"4096K\"\n"
@@ -89,6 +90,7 @@ static void reads_a_whole_config(void **state)
     assert_string_equal(web->cmdline, "console=ttyS0 name=\u00e9");
     assert_false(web->autostart);
     assert_true(web->debug_exit);
+    assert_true(web->watchdog);
     assert_int_equal(web->at[VM_KERNEL].line, 10);
     assert_int_equal(web->at[VM_KERNEL].column, 1);
 
@@ -100,7 +102,7 @@ static void reads_a_whole_config(void **state)
     assert_string_equal(db->module[0].cmdline, "");
     assert_string_equal(db->module[1].path, "two/three");
     assert_string_equal(db->module[1].cmdline, "x y");
-    assert_int_equal(db->module[1].at[MODULE_PATH].line, 21);
+    assert_int_equal(db->module[1].at[MODULE_PATH].line, 22);
     assert_int_equal(db->module[1].at[MODULE_PATH].column, 7);
 }
 
@@ -117,6 +119,7 @@ static void fills_in_defaults(void **state)
     assert_int_equal(config.vm[0].module_count, 0);
     assert_true(config.vm[0].autostart);
     assert_false(config.vm[0].debug_exit);
+    assert_false(config.vm[0].watchdog);
     assert_int_equal(config.vm[0].after_count, 0);
     assert_int_equal(config.vm[0].on_crash, RESTART_NO);
     assert_int_equal(config.vm[0].on_reboot, RESTART_YES);
@@ -253,6 +256,7 @@ static void checks_values(void **state)
         { "cpus = '2'", "4:8 cpus must be an integer such as 2, not a string\n" },
         { "autostart = 'yes'", "4:13 autostart must be true or false, not a string\n" },
         { "debug-exit = 1", "4:14 debug-exit must be true or false, not an integer\n" },
+        { "watchdog = 'reset'", "4:12 watchdog must be true or false, not a string\n" },
         { "initrd = ['a']", "4:10 initrd must be a string such as \"initrd.img\", not an array\n" },
         { "cmdline = { a = 1, b = 2 }",
           "4:11 cmdline must be a string such as \"console=ttyS0\", not a table\n" },
