@@ -46,8 +46,7 @@ void iobus_remove(struct iobus *bus, uint64_t base)
             continue;
         bus->count--;
         memmove(&bus->region[i], &bus->region[i + 1], (bus->count - i) * sizeof(bus->region[0]));
-        bus->region[bus->count].size = 0;
-        bus->last = &bus->region[0];
+        bus->region[bus->count].size = 0; /* the last hit may be this one */
         return;
     }
 }
