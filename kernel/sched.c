@@ -122,7 +122,7 @@ void sched_task_init(struct sched_task *task)
 {
     task->state = SCHED_STOPPED;
     task->live_on = NULL;
-    task->woken = false;
+    task->running = task->woken = false;
     task->cpu = 0;
 }
 
@@ -184,13 +184,17 @@ void sched_stop(struct sched_task *task)
     if (task->state == SCHED_QUEUED)
         unlink_task(task);
     task->state = SCHED_STOPPED;
-    holder = __atomic_load_n(&task->live_on, __ATOMIC_RELAXED);
+    holder = task->running ? smp_cpu(task->cpu) : __atomic_load_n(&task->live_on, __ATOMIC_RELAXED);
     if (holder)
         __atomic_store_n(&holder->yield, true, __ATOMIC_RELAXED);
     lock_release(&sched.lock);
-    if (holder == this_cpu())
-        put_away_live(holder);
-    wait_until_away(task);
+    if (this_cpu()->live == task)
+        put_away_live(this_cpu()); /* another CPU may be waiting for that, too */
+    if (holder)
+        kick(holder->index);
+    while (__atomic_load_n(&task->running, __ATOMIC_ACQUIRE) ||
+           __atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE))
+        cpu_pause();
 }
 
 static void nothing(void *arg)
@@ -254,10 +258,11 @@ static void run_work(struct cpu *cpu)
 /* --- A CPU's loop --- */
 
 /* The task that ran goes to the end of the queue, or to sleep. */
-static void account(const struct cpu *cpu, struct sched_task *ran, bool again)
+static void account(struct sched_task *ran, bool again)
 {
-    if (ran->state != SCHED_RUNNING || ran->cpu != cpu->index)
-        return; /* it was stopped meanwhile, perhaps started again elsewhere */
+    __atomic_store_n(&ran->running, false, __ATOMIC_RELEASE);
+    if (ran->state == SCHED_STOPPED)
+        return;
     if (again || ran->woken)
         append(ran);
     else
@@ -278,6 +283,7 @@ static struct sched_task *choose(struct cpu *cpu)
     if (!sched.first)
         sched.last = &sched.first;
     task->state = SCHED_RUNNING;
+    task->running = true;
     task->woken = false;
     task->cpu = cpu->index;
     return task;
@@ -322,7 +328,7 @@ static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, boo
     cpu->yield = false;
     lock_take(&sched.lock);
     if (ran)
-        account(cpu, ran, again);
+        account(ran, again);
     if (cpu->index == 0 && sched.work) {
         lock_release(&sched.lock);
         run_work(cpu);

@@ -34,6 +34,7 @@ struct sched_task {
     struct cpu *live_on; /* which CPU holds its state; NULL: none. Written by that CPU, read by any */
     unsigned cpu;        /* where it runs, or ran last */
     uint8_t state;       /* enum sched_state */
+    bool running;        /* a CPU has chosen it and not come back to account for it */
     bool woken;          /* since it was last told to run: it may not know */
 };
 
