@@ -128,13 +128,14 @@ static void log_start(void)
 static unsigned cpu_limit(void)
 {
     char value[8];
+    const char *at = value;
     unsigned limit = 0;
 
     if (!option("cpus", value, sizeof(value)))
         return CPU_MAX;
-    for (const char *at = value; *at >= '0' && *at <= '9' && limit <= CPU_MAX; at++)
+    for (; *at >= '0' && *at <= '9' && limit <= CPU_MAX; at++)
         limit = 10 * limit + (unsigned)(*at - '0');
-    if (limit >= 1 && limit <= CPU_MAX)
+    if (*at == '\0' && limit >= 1 && limit <= CPU_MAX)
         return limit;
     log_warn("cpus=%s is not understood: a number from 1 to %u is", value, CPU_MAX);
     return CPU_MAX;

@@ -12,6 +12,7 @@
 #include "kernel/irq.h"
 #include "kernel/log.h"
 #include "lib/errno.h"
+#include "lib/format.h"
 #include "lib/string.h"
 
 #define INIT_US    10000 /* between INIT and the first start-up IPI, and */
@@ -171,6 +172,14 @@ static _Noreturn void fail(const char *why)
     cpu_halt_forever(); /* until the boot CPU's INIT, which it does not survive */
 }
 
+static _Noreturn void fail_lacking(const char *feature)
+{
+    static char why[64]; /* one CPU starts at a time */
+
+    format_text(why, sizeof(why), "it lacks %s, which the boot CPU has", feature);
+    fail(why);
+}
+
 _Noreturn void ap_main(void)
 {
     struct cpu *cpu = this_cpu();
@@ -181,7 +190,7 @@ _Noreturn void ap_main(void)
         fail("there is no memory for its task state");
     lacks = cpu_lacks();
     if (lacks)
-        fail(lacks);
+        fail_lacking(lacks);
     paging_load();
     lapic_init();
     if (cpu->apic_id != smp_start.apic_id)
@@ -232,6 +241,25 @@ static bool wake(uint32_t apic_id)
     return wait_for(TOOK_STACK, UP_US);
 }
 
+static void answer(void *arg)
+{
+    (void)arg;
+}
+
+/* A first call: whether interrupts reach it. */
+static bool answers(struct cpu *cpu)
+{
+    uint64_t end = tsc_now() + tsc_hz() / 1000000 * UP_US;
+
+    smp_call_start(cpu, answer, NULL);
+    while (__atomic_load_n(&cpu->call, __ATOMIC_ACQUIRE))
+        if (tsc_now() > end)
+            return false;
+        else
+            cpu_pause();
+    return true;
+}
+
 /* NULL, or why the CPU cannot be used. */
 static const char *bring_up(struct cpu *cpu)
 {
@@ -251,7 +279,9 @@ static const char *bring_up(struct cpu *cpu)
         return "its time-stamp counter differs from the boot CPU's";
     if (error || !wait_for(UP, UP_US))
         return "it got stuck while starting";
-    return stage() == FAILED ? start.why : NULL;
+    if (stage() == FAILED)
+        return start.why;
+    return answers(cpu) ? NULL : "it does not answer interrupts";
 }
 
 static bool start_cpu(uint32_t apic_id)

@@ -134,6 +134,34 @@ static void madt(void **state)
     assert_int_equal(host_log_count, 0);
 }
 
+/* CPUs that are there, by either kind of entry; not those to be plugged in, nor places without one. */
+static void madt_lists_the_cpus_that_are_there(void **state)
+{
+    static const struct {
+        uint32_t lapic, flags;
+        struct acpi_madt_lapic cpu[3];
+        struct acpi_madt_x2apic far[5];
+    } __packed body = {
+        .cpu = { { { ACPI_MADT_LAPIC, 8 }, 0, 0, ACPI_CPU_ENABLED },
+                 { { ACPI_MADT_LAPIC, 8 }, 1, 1, ACPI_CPU_ONLINE_CAPABLE },
+                 { { ACPI_MADT_LAPIC, 8 }, 2, 0xff, ACPI_CPU_ENABLED } },
+        .far = { { { ACPI_MADT_X2APIC, 16 }, 0, 0, ACPI_CPU_ENABLED, 0 },
+                 { { ACPI_MADT_X2APIC, 16 }, 0, 0xff, ACPI_CPU_ENABLED, 10 },
+                 { { ACPI_MADT_X2APIC, 16 }, 0, 0x100, ACPI_CPU_ENABLED | ACPI_CPU_ONLINE_CAPABLE, 11 },
+                 { { ACPI_MADT_X2APIC, 16 }, 0, 0x101, ACPI_CPU_ONLINE_CAPABLE, 12 },
+                 { { ACPI_MADT_X2APIC, 16 }, 0, UINT32_MAX, ACPI_CPU_ENABLED, 13 } },
+    };
+
+    (void)state;
+    add(ACPI_MADT, &body, sizeof(body));
+    assert_int_equal(parse(), 0);
+    assert_int_equal(info.cpu_count, 3);
+    assert_int_equal(info.cpu[0].apic_id, 0);
+    assert_int_equal(info.cpu[1].apic_id, 0xff);
+    assert_int_equal(info.cpu[1].uid, 10);
+    assert_int_equal(info.cpu[2].apic_id, 0x100);
+}
+
 static void madt_entry_of_impossible_length_ends_it(void **state)
 {
     (void)state;
@@ -337,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(madt, setup),
+        cmocka_unit_test_setup(madt_lists_the_cpus_that_are_there, setup),
         cmocka_unit_test_setup(madt_entry_of_impossible_length_ends_it, setup),
         cmocka_unit_test_setup(fadt, setup),
         cmocka_unit_test_setup(old_fadt_has_no_reset_register, setup),
