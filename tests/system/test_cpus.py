@@ -68,9 +68,9 @@ def test_one_crash_report(boot, kind, where):
     """Whoever crashes, and were it all CPUs at once: one report, by one CPU, and nothing more."""
     machine = boot(CONFIG, smp=4, cmdline="crash=" + kind)
     machine.expect(rf"---- Plinth has crashed on CPU {where}\. ")
-    machine.expect(r"asked to by the command line\r\n")
+    machine.expect(r"asked to by the command line\r+\n")
     machine.expect(r"---- Halted\.[^\n]*\n")
-    lines = machine.child.before.split("\r\n")[:-1]
+    lines = re.split(r"\r+\n", machine.child.before)[:-1]
     assert lines and not [line for line in lines if not re.fullmatch(r"\[ *\d+\.\d{6}\] #\d+ +[0-9a-f]{16}  [\w+]+", line)]
     machine.until(lambda: machine.monitor("info registers -a").count("HLT=1") == 4)
 
