@@ -7,7 +7,7 @@
 
 #include "lib/types.h"
 
-/* The difference, this other CPU's minus the boot CPU's, lies in [low, high] ticks: 0 may or may not. */
+/* The difference, this other CPU's minus the boot CPU's, lies in [low, high] ticks. */
 struct tsc_skew {
     int64_t low, high;
     bool corrected; /* it was not 0, and IA32_TSC_ADJUST was written */
