@@ -9,7 +9,6 @@
 #define ANSWER_MS   1000
 /* Ticks; no message is as quick. Emulators that run their CPUs by turns are off by less. */
 #define SLACK       32
-#define CORRECTIONS 3
 #define MSR_ADJUST  0x03bu /* IA32_TSC_ADJUST: what is added to the counter (SDM vol. 3, 18.17.3) */
 #define ADJUST_LEAF 7
 #define ADJUST_BIT  BIT(1) /* CPUID 7 EBX */
@@ -20,9 +19,8 @@ enum request { READ, ADJUST, END };
 static struct {
     uint32_t asked, answered;
     enum request request;
-    int64_t adjust;
-    uint64_t tsc; /* the answer to READ */
-    bool has_adjust;
+    uint64_t adjust; /* IA32_TSC_ADJUST: the boot CPU's for ADJUST, the other's while it waits */
+    uint64_t tsc;    /* the answer to READ */
 } __aligned(64) line;
 
 /* Asks, and waits for the answer. */
@@ -79,17 +77,25 @@ static bool is_same(const struct tsc_skew *skew)
     return skew->low <= SLACK && skew->high >= -SLACK;
 }
 
+static bool has_adjust(void)
+{
+    return cpu_features.max_leaf >= ADJUST_LEAF && (cpuid(ADJUST_LEAF).ebx & ADJUST_BIT) != 0;
+}
+
+static uint64_t adjustment(void)
+{
+    return has_adjust() ? rdmsr(MSR_ADJUST) : 0;
+}
+
+/* Counters that differ because firmware wrote one of them have different adjustments: that is mended. */
 int tsc_sync_measure(struct tsc_skew *skew)
 {
     int error;
 
-    skew->corrected = false;
     error = measure(skew);
-    for (unsigned i = 0; !error && i < CORRECTIONS && !is_same(skew) && line.has_adjust; i++) {
-        /* No sum of the two: bounds that contradict each other, as a counter that jumps gives, must not
-         * overflow. */
-        line.adjust = -(skew->low / 2 + skew->high / 2);
-        skew->corrected = true;
+    skew->corrected = !error && !is_same(skew) && line.adjust != adjustment();
+    if (skew->corrected) {
+        line.adjust = adjustment();
         error = ask(ADJUST);
         if (!error)
             error = measure(skew);
@@ -104,7 +110,7 @@ void tsc_sync_answer(void)
     uint32_t seen = __atomic_load_n(&line.answered, __ATOMIC_RELAXED);
     enum request request = READ;
 
-    line.has_adjust = cpu_features.max_leaf >= ADJUST_LEAF && (cpuid(ADJUST_LEAF).ebx & ADJUST_BIT) != 0;
+    line.adjust = adjustment();
     while (request != END) {
         while (__atomic_load_n(&line.asked, __ATOMIC_ACQUIRE) == seen)
             cpu_pause();
@@ -112,8 +118,8 @@ void tsc_sync_answer(void)
         request = line.request;
         if (request == READ)
             line.tsc = tsc_ordered();
-        else if (request == ADJUST)
-            wrmsr(MSR_ADJUST, rdmsr(MSR_ADJUST) + (uint64_t)line.adjust);
+        else if (request == ADJUST && has_adjust())
+            wrmsr(MSR_ADJUST, line.adjust);
         __atomic_store_n(&line.answered, seen, __ATOMIC_RELEASE);
     }
 }
