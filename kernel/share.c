@@ -1,0 +1,582 @@
+#include "kernel/share.h"
+
+#define POINT 20 /* of share_entity.inverse */
+
+/* Virtual times wrap: they are compared by difference. */
+static inline bool before(uint64_t a, uint64_t b)
+{
+    return (int64_t)(a - b) < 0;
+}
+
+static inline uint64_t later(uint64_t a, uint64_t b)
+{
+    return before(a, b) ? b : a;
+}
+
+static inline uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return before(a, b) ? a : b;
+}
+
+static inline uint64_t virtual_ticks(const struct share_entity *e, uint64_t ticks)
+{
+    return (uint64_t)(((unsigned __int128)ticks * e->inverse) >> POINT);
+}
+
+static inline void kick(struct share *s, uint64_t cpus)
+{
+    s->kicked |= cpus;
+    s->kicks |= cpus;
+}
+
+void share_init(struct share *s, uint64_t online, uint64_t ticks_per_us)
+{
+    *s = (struct share){ .online = online, .idle = online, .kicked = online, .ticks_per_us = ticks_per_us };
+    for (unsigned cpu = 0; cpu < SHARE_MAX_CPUS; cpu++) {
+        s->cpus += (uint32_t)(online >> cpu & 1);
+        s->cpu[cpu].until = SHARE_NEVER;
+    }
+    s->latency = SHARE_LATENCY_US * ticks_per_us;
+    s->slice = SHARE_SLICE_US * ticks_per_us;
+    s->lag = SHARE_LAG_US * ticks_per_us;
+    s->min_slice = SHARE_MIN_SLICE_US * ticks_per_us;
+    s->window = SHARE_WINDOW_US * ticks_per_us;
+}
+
+/* --- accounts
+ * ------------------------------------------------------------------------------------------------ */
+
+/*
+ * The cap's window that `now` lies in becomes the current one; `ran` ticks up to `now` have not been counted
+ * yet. What was overdrawn in the old window is taken from the new one.
+ */
+static void count_window(const struct share *s, struct share_entity *e, uint64_t now, uint64_t ran)
+{
+    uint64_t start, here;
+
+    if (now < e->window_end) {
+        e->used += ran;
+        return;
+    }
+    start = now - now % s->window;
+    here = min_u64(ran, now - start);
+    e->used += ran - here;
+    e->used = here + (e->used > e->cap ? min_u64(e->used - e->cap, e->cap) : 0);
+    e->window_end = start + s->window;
+}
+
+/* What ran on the CPU until now is charged to it: first to its reservation, the rest to its share. */
+static void charge(const struct share *s, struct share_cpu *c, uint64_t now)
+{
+    struct share_entity *e = c->current;
+    uint64_t ran, reserved;
+
+    if (!e || now <= c->since)
+        return;
+    ran = now - c->since;
+    c->since = now;
+    e->ran += ran;
+    if (e->special) {
+        if (e->cap)
+            count_window(s, e, now, ran);
+        reserved = min_u64(ran, e->left);
+        e->left -= reserved;
+        ran -= reserved;
+    }
+    e->virtual_time += virtual_ticks(e, ran);
+}
+
+/* Brings cap and reservation of one that is awake up to date. False, and `blocked`: it may not run now. */
+static bool refresh(const struct share *s, struct share_entity *e, uint64_t now)
+{
+    if (e->cap)
+        count_window(s, e, now, 0);
+    if (e->period && now >= e->deadline) {
+        e->missed += e->left;
+        e->left = e->reserve;
+        e->deadline += e->period;
+        if (e->deadline <= now)
+            e->deadline = now + e->period;
+    }
+    e->blocked = !e->left && (!e->inverse || (e->cap && e->used >= e->cap));
+    return !e->blocked;
+}
+
+/* When a waiting entity's cap or reservation has something new for it. */
+static uint64_t next_event(const struct share_entity *e)
+{
+    uint64_t at = SHARE_NEVER;
+
+    if (e->period && !e->left)
+        at = e->deadline;
+    if (e->blocked && e->inverse)
+        at = min_u64(at, e->window_end);
+    return at;
+}
+
+static bool may_run(const struct share_entity *e, unsigned cpu)
+{
+    return (e->allowed >> cpu & 1) && (e->resident == SHARE_NO_CPU || e->resident == (int)cpu);
+}
+
+static uint64_t slice(const struct share *s, unsigned waiters)
+{
+    uint64_t ticks = s->latency * s->cpus / (s->cpus + waiters);
+
+    return ticks > s->slice ? s->slice : max_u64(ticks, s->min_slice);
+}
+
+/* --- the queue
+ * ----------------------------------------------------------------------------------------------- */
+
+static void enqueue(struct share *s, struct share_entity *e, uint64_t now)
+{
+    e->state = SHARE_WAITING;
+    e->since = now;
+    e->index = (uint16_t)s->queued;
+    s->queue[s->queued++] = e;
+    if (!(e->allowed >> e->last & 1))
+        e->last = (uint16_t)__builtin_ctzll(e->allowed);
+}
+
+static void dequeue(struct share *s, struct share_entity *e, uint64_t now)
+{
+    struct share_entity *moved = s->queue[--s->queued];
+
+    s->queue[e->index] = moved;
+    moved->index = e->index;
+    if (now > e->since)
+        e->waited += now - e->since;
+}
+
+/*
+ * The virtual time at which an entity that may use these CPUs competes as an equal: that of the CPU that is
+ * ahead of the others, for there it will run.
+ */
+static uint64_t furthest(const struct share *s, uint64_t cpus)
+{
+    uint64_t fair = s->cpu[__builtin_ctzll(cpus)].floor;
+
+    while ((cpus &= cpus - 1) != 0)
+        fair = later(fair, s->cpu[__builtin_ctzll(cpus)].floor);
+    return fair;
+}
+
+/*
+ * The same for one that comes. Where nobody waited for a CPU, those who run had all that they can use, and
+ * owe and are owed nothing: they begin anew, with him.
+ */
+static uint64_t fair_time(struct share *s, uint64_t allowed, uint64_t now)
+{
+    uint64_t fair = furthest(s, allowed), free = allowed & ~s->idle, least = 0;
+    bool any = false;
+
+    for (unsigned i = 0; i < s->queued; i++)
+        free &= ~s->queue[i]->allowed;
+    for (uint64_t rest = free; rest; rest &= rest - 1) {
+        struct share_cpu *c = &s->cpu[__builtin_ctzll(rest)];
+
+        charge(s, c, now);
+        least = any ? sooner(least, c->current->virtual_time) : c->current->virtual_time;
+        any = true;
+    }
+    if (any)
+        fair = later(fair, least);
+    for (; free; free &= free - 1) {
+        struct share_cpu *c = &s->cpu[__builtin_ctzll(free)];
+
+        c->floor = fair;
+        c->current->virtual_time = fair;
+    }
+    return fair;
+}
+
+/* Among CPUs that run something: the one whose entity has had most, if that is more than `e` will soon have.
+ */
+static void preempt(struct share *s, const struct share_entity *e, uint64_t cpus, uint64_t now)
+{
+    uint64_t most = e->virtual_time + e->grain, arm = 0, victim = 0;
+
+    for (; cpus; cpus &= cpus - 1) {
+        struct share_cpu *c = &s->cpu[__builtin_ctzll(cpus)];
+
+        if (c->current->left)
+            continue;
+        charge(s, c, now);
+        if (before(most, c->current->virtual_time)) {
+            most = c->current->virtual_time;
+            victim = cpus & -cpus;
+        }
+        if (c->until > now + s->slice) /* it knows of nobody who waits: its slice has to end */
+            arm |= cpus & -cpus;
+    }
+    kick(s, arm | victim);
+}
+
+/* `e` waits: finds it a CPU, but for those in `except`. */
+static void place(struct share *s, const struct share_entity *e, uint64_t except, uint64_t now)
+{
+    uint64_t cpus = e->allowed & ~except, free = cpus & s->idle & ~s->kicked;
+    const struct share_cpu *c = &s->cpu[e->last];
+
+    if (e->special && c->until > next_event(e)) /* it has to know when there will be something for `e` */
+        kick(s, BIT(e->last) & ~s->kicked & ~except);
+    if (e->resident != SHARE_NO_CPU) /* that CPU is idle, and alone can start it or put it away */
+        free = BIT((unsigned)e->resident) & ~s->kicked;
+    else if (e->blocked)
+        free = 0;
+    else if (free)
+        free = free >> e->last & 1 ? BIT(e->last) : free & -free;
+    else if (!e->left)
+        preempt(s, e, cpus & ~s->idle & ~s->kicked, now);
+    else if (c->current && (!c->current->left || before(e->deadline, c->current->deadline)))
+        free = cpus & ~s->kicked; /* its home only */
+    kick(s, free);
+}
+
+/* --- what happens to an entity
+ * ------------------------------------------------------------------------------- */
+
+/*
+ * Back among those that compete: it has gained little while it slept, and what it had taken ahead is
+ * forgotten once it would wait for more than a slice of its own.
+ */
+static void rebase(const struct share *s, struct share_entity *e, uint64_t fair)
+{
+    e->tag = fair;
+    e->virtual_time = later(e->virtual_time, fair - virtual_ticks(e, SHARE_CREDIT_US * s->ticks_per_us));
+    e->virtual_time = sooner(e->virtual_time, fair + virtual_ticks(e, s->slice));
+}
+
+/* It ran, and waits. What it had while nobody else could use the CPU is forgotten beyond a slice. */
+static void displace(const struct share *s, struct share_entity *e)
+{
+    e->tag = furthest(s, e->allowed);
+    e->virtual_time = sooner(e->virtual_time, e->tag + virtual_ticks(e, s->slice));
+}
+
+void share_wake(struct share *s, struct share_entity *e, uint64_t now)
+{
+    if (e->state != SHARE_SLEEPING)
+        return;
+    rebase(s, e, fair_time(s, e->allowed, now));
+    if (e->special) {
+        /* The constant-bandwidth rule: what is left of the period may not make it denser than what was
+         * admitted. */
+        if (e->period && (now >= e->deadline || (unsigned __int128)e->left * e->period >
+                                                    (unsigned __int128)(e->deadline - now) * e->reserve)) {
+            e->left = e->reserve;
+            e->deadline = now + e->period;
+        }
+        refresh(s, e, now);
+    }
+    enqueue(s, e, now);
+    place(s, e, 0, now);
+}
+
+/* The CPU has no current entity any more and will look soon. */
+static void stop(struct share *s, unsigned cpu, uint64_t now)
+{
+    charge(s, &s->cpu[cpu], now);
+    s->cpu[cpu].current = NULL;
+    s->idle |= BIT(cpu);
+    s->kicked |= BIT(cpu);
+}
+
+void share_sleep(struct share *s, struct share_entity *e, uint64_t now)
+{
+    if (e->state == SHARE_RUNNING)
+        stop(s, e->last, now);
+    else if (e->state == SHARE_WAITING)
+        dequeue(s, e, now);
+    else
+        return;
+    e->state = SHARE_SLEEPING;
+    e->blocked = false;
+}
+
+void share_yield(struct share *s, unsigned cpu, const struct share_entity *to)
+{
+    s->cpu[cpu].yielded = true;
+    s->cpu[cpu].favour = to;
+}
+
+enum share_verdict share_add(struct share *s, struct share_entity *e, const struct share_params *params,
+                             uint64_t now)
+{
+    enum share_verdict verdict;
+
+    if (s->entities == SHARE_MAX_ENTITIES)
+        return SHARE_FULL;
+    *e = (struct share_entity){ .resident = SHARE_NO_CPU };
+    verdict = share_admit(s, e, params);
+    if (verdict != SHARE_OK)
+        return verdict;
+    s->entities++;
+    e->state = SHARE_SLEEPING;
+    e->last = (uint16_t)__builtin_ctzll(e->allowed);
+    e->virtual_time = fair_time(s, e->allowed, now) + e->grain; /* behind those that wait */
+    return SHARE_OK;
+}
+
+enum share_verdict share_edit(struct share *s, struct share_entity *e, const struct share_params *params,
+                              uint64_t now)
+{
+    uint64_t allowed = e->allowed;
+    enum share_verdict verdict;
+
+    if (e->state == SHARE_RUNNING)
+        charge(s, &s->cpu[e->last], now); /* by the old weight */
+    verdict = share_admit(s, e, params);
+    if (verdict != SHARE_OK || e->state == SHARE_SLEEPING)
+        return verdict;
+    if (e->allowed != allowed)
+        rebase(s, e, fair_time(s, e->allowed, now));
+    refresh(s, e, now);
+    if (e->state == SHARE_RUNNING) {
+        kick(s, BIT(e->last));
+        return SHARE_OK;
+    }
+    if (!(e->allowed >> e->last & 1))
+        e->last = (uint16_t)__builtin_ctzll(e->allowed);
+    place(s, e, 0, now);
+    return SHARE_OK;
+}
+
+void share_remove(struct share *s, struct share_entity *e, uint64_t now)
+{
+    share_sleep(s, e, now);
+    if (e->resident != SHARE_NO_CPU)
+        s->cpu[e->resident].resident = NULL;
+    share_unbook(s, e);
+    s->entities--;
+    e->state = SHARE_ABSENT;
+}
+
+static void put_away(struct share_cpu *c)
+{
+    if (c->resident)
+        c->resident->resident = SHARE_NO_CPU;
+    c->resident = NULL;
+}
+
+void share_leave(struct share *s, unsigned cpu, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    struct share_entity *e = c->resident;
+
+    stop(s, cpu, now);
+    put_away(c);
+    if (e && e->state == SHARE_RUNNING) {
+        if (e->special)
+            refresh(s, e, now);
+        displace(s, e);
+        enqueue(s, e, now);
+    }
+    if (e && e->state == SHARE_WAITING)
+        place(s, e, 0, now);
+}
+
+/* --- the choice
+ * ---------------------------------------------------------------------------------------------- */
+
+/* What a CPU sees in the queue. */
+struct look {
+    struct share_entity *reserved; /* the earliest deadline */
+    struct share_entity *share;    /* the least virtual time, with a grain off for those that ran here last */
+    struct share_entity *favour;   /* the one that the yielding one would like, if it is there */
+    uint64_t key;                  /* of `share` */
+    uint64_t least;                /* virtual time of all that compete by shares */
+    uint64_t tag;                  /* least tag of them */
+    unsigned waiters;              /* number of them */
+    unsigned rivals;               /* the same, with the current one if it competes too */
+    bool preempts;                 /* one of them has had less than the current one by a grain */
+    bool fresh;                    /* somebody was blocked until now */
+};
+
+static void see_blocked(struct share *s, struct share_entity *e, struct look *look, uint64_t now)
+{
+    bool was = e->blocked;
+
+    if (refresh(s, e, now) && was) {
+        e->tag = fair_time(s, e->allowed, now);
+        e->virtual_time = later(e->virtual_time, e->tag - virtual_ticks(e, s->lag));
+        look->fresh = true;
+    }
+}
+
+static void look_round(struct share *s, unsigned cpu, struct look *look, uint64_t now)
+{
+    const struct share_cpu *c = &s->cpu[cpu];
+
+    for (unsigned i = 0; i < s->queued; i++) {
+        struct share_entity *e = s->queue[i];
+        uint64_t key = e->virtual_time;
+
+        if (!may_run(e, cpu))
+            continue;
+        if (e->special) {
+            see_blocked(s, e, look, now);
+            if (e->blocked)
+                continue;
+            if (e->left) {
+                if (!look->reserved || before(e->deadline, look->reserved->deadline))
+                    look->reserved = e;
+                continue;
+            }
+            key = e->virtual_time;
+        }
+        look->least = look->waiters ? sooner(look->least, key) : key;
+        look->tag = look->waiters++ ? sooner(look->tag, e->tag) : e->tag;
+        if (c->current && before(key + e->grain, c->current->virtual_time))
+            look->preempts = true;
+        if (e->last == cpu)
+            key -= e->grain;
+        if (!look->share || before(key, look->key)) {
+            look->share = e;
+            look->key = key;
+        }
+        if (e == c->favour)
+            look->favour = e;
+    }
+}
+
+/* Among shares, when `current` (or NULL) could go on. */
+static struct share_entity *choose_share(const struct share *s, struct share_cpu *c,
+                                         struct share_entity *current, const struct look *look, uint64_t now)
+{
+    struct share_entity *first = look->share;
+
+    if (!first)
+        return current;
+    if (current && !c->yielded) {
+        bool over = now - c->start >= slice(s, look->waiters);
+
+        if (!(over ? before(look->least, current->virtual_time) : look->preempts))
+            return current;
+    }
+    if (look->favour &&
+        !before(look->key + virtual_ticks(look->favour, s->slice), look->favour->virtual_time))
+        return look->favour;
+    return first;
+}
+
+static struct share_entity *choose(struct share *s, unsigned cpu, struct look *look, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    struct share_entity *current = c->current;
+
+    if (current && (!(current->allowed >> cpu & 1) || (current->special && !refresh(s, current, now))))
+        current = NULL;
+    if (current && current->left)
+        return look->reserved && before(look->reserved->deadline, current->deadline) ? look->reserved
+                                                                                     : current;
+    if (look->reserved)
+        return look->reserved;
+    /* Behind by more than it can owe to others: it cannot use all that its weight would give it. No savings
+     * from that. */
+    look->rivals = look->waiters + (current != NULL);
+    if (current && look->waiters)
+        current->virtual_time = later(current->virtual_time, look->tag - virtual_ticks(current, s->lag));
+    return choose_share(s, c, current, look, now);
+}
+
+/* `next` (or NULL) has the CPU from now on; who had it before waits. */
+static void change(struct share *s, unsigned cpu, struct share_entity *next, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    struct share_entity *last = c->resident;
+
+    if (c->current) {
+        displace(s, c->current);
+        enqueue(s, c->current, now);
+    }
+    c->current = next;
+    c->since = max_u64(c->since, now);
+    if (next) {
+        dequeue(s, next, now);
+        s->idle &= ~BIT(cpu);
+        next->state = SHARE_RUNNING;
+        next->turns++;
+    } else {
+        s->idle |= BIT(cpu);
+    }
+    if (last && last != next && (next || !(last->allowed >> cpu & 1))) {
+        put_away(c);
+        if (last->state == SHARE_WAITING)
+            place(s, last, BIT(cpu), now);
+    }
+    if (next) {
+        c->resident = next;
+        next->resident = (int16_t)cpu;
+        next->last = (uint16_t)cpu;
+    }
+}
+
+/* Some may run now that could not, or CPUs are idle: nobody shall wait who need not. */
+static void spread(struct share *s, uint64_t except, bool fresh, uint64_t now)
+{
+    for (unsigned i = 0; i < s->queued && (fresh || (s->idle & ~s->kicked)); i++) {
+        const struct share_entity *e = s->queue[i];
+
+        if (!e->blocked && (fresh || (e->allowed & s->idle & ~s->kicked & ~except)))
+            place(s, e, except, now);
+    }
+}
+
+struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    struct look look = { 0 };
+    struct share_entity *next;
+
+    s->kicked &= ~BIT(cpu);
+    s->kicks &= ~BIT(cpu);
+    charge(s, c, now);
+    look_round(s, cpu, &look, now);
+    next = choose(s, cpu, &look, now);
+    if (!next || next != c->current || c->yielded || now - c->start >= slice(s, look.waiters))
+        c->start = now;
+    if (!next || next != c->current)
+        change(s, cpu, next, now);
+    if (next && !next->left && look.rivals > 1)
+        c->floor = later(c->floor, sooner(next->virtual_time, look.least));
+    c->yielded = false;
+    c->favour = NULL;
+    if (look.fresh || (s->idle & ~s->kicked & ~BIT(cpu)))
+        spread(s, BIT(cpu), look.fresh, now);
+    return next;
+}
+
+uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    const struct share_entity *e = c->current;
+    uint64_t at = SHARE_NEVER;
+    unsigned waiters = 0;
+
+    charge(s, c, now);
+    for (unsigned i = 0; i < s->queued; i++) {
+        const struct share_entity *w = s->queue[i];
+
+        if (w->special && w->last == cpu)
+            at = min_u64(at, next_event(w));
+        if (!w->blocked && !w->left && may_run(w, cpu))
+            waiters++;
+    }
+    if (e && e->left) {
+        at = min_u64(at, min_u64(c->since + e->left, e->deadline));
+    } else if (e) {
+        if (waiters)
+            at = min_u64(at, c->start + slice(s, waiters));
+        if (e->period)
+            at = min_u64(at, e->deadline);
+        if (e->cap) {
+            uint64_t empty = c->since + (e->cap > e->used ? e->cap - e->used : 0);
+
+            at = min_u64(at, empty < e->window_end ? empty : e->window_end + e->cap);
+        }
+    }
+    c->until = at;
+    return at;
+}
