@@ -396,6 +396,7 @@ int machine_create(const struct config_vm *config, unsigned index, void (*stoppe
     m->stopped = stopped;
     m->vm.index = index;
     m->vm.died = died;
+    m->vm.share = (struct share_params){ .weight = SHARE_WEIGHT };
     format_text(m->vm.name, sizeof(m->vm.name), "%s", config->name);
     vclock_init(&m->vm.clock, tsc_hz());
     m->vm.clock.lock = &m->vm.devices;

@@ -256,7 +256,7 @@ static int create(struct managed *vm)
                   vm->config->name, (unsigned long long)(vm->config->memory / MiB),
                   (unsigned long long)(frames_count(FRAME_FREE) * PAGE_SIZE / MiB), CONFIG_FILE,
                   vm->config->at[VM_MEMORY].line, vm->config->at[VM_MEMORY].column);
-    else if (err)
+    else if (err && err != -ENOSPC)
         log_error("vm %s: not started: this machine cannot run virtual machines (see above)",
                   vm->config->name);
     return err;

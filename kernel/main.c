@@ -175,6 +175,7 @@ _Noreturn static void main_stack_start(void)
     if (option("spoil", value, sizeof(value)))
         vm_spoil_entry(value);
     smp_init(memory_startup_page(), cpu_limit(), vm_cpu_enable, sched_loop);
+    sched_begin();
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
     machine_set_clock(cmos_utc_seconds);

@@ -10,16 +10,21 @@
 #include "kernel/post.h"
 
 /*
- * The lock is for all of this, and for the states of tasks. Rank: after the locks of VMs' devices, before
+ * The lock is for all of this, and for the tasks' parts in it. Rank: after the locks of VMs' devices, before
  * those of timer queues.
  */
 static struct {
     struct lock lock;
-    struct sched_task *first, **last;
+    struct share share;
     struct sched_work *work, **work_last;
     struct cpu *boot; /* does the work */
-    uint64_t idle;    /* bit n: CPU n halts, and nobody has woken it yet */
+    bool begun;
 } sched;
+
+static struct sched_task *task_of(struct share_entity *entity)
+{
+    return entity ? container_of(entity, struct sched_task, share) : NULL;
+}
 
 /* --- Interrupts --- */
 
@@ -37,103 +42,108 @@ static void timer_interrupt(void *context)
     timer_queue_run(&cpu->timers, tsc_now());
 }
 
-/* Someone waits for a CPU, and this one runs: not for ever. */
-static void bound_slice(struct cpu *cpu)
-{
-    if (cpu->live && cpu->live->state == SCHED_RUNNING && !timer_armed(&cpu->slice))
-        timer_arm(&cpu->slice, tsc_now() + tsc_hz() / 1000000 * SCHED_SLICE_US);
-}
-
-/* A kick has ended HLT or the guest's run; what for is found by looking. */
+/* It has ended HLT or the guest's run; what else it is for is found by looking. */
 static void kicked(void)
 {
-    struct cpu *cpu = this_cpu();
-
-    if (cpu->index == 0)
+    if (this_cpu() == sched.boot)
         post_run();
-    if (__atomic_load_n(&sched.first, __ATOMIC_RELAXED))
-        bound_slice(cpu);
 }
 
-static void kick(unsigned index)
+static void kick(struct cpu *cpu)
 {
-    if (index != this_cpu()->index)
-        smp_kick(smp_cpu(index));
+    if (cpu != this_cpu())
+        smp_kick(cpu);
+}
+
+/* Has a CPU come back to its loop. */
+static void recall(struct cpu *cpu)
+{
+    __atomic_store_n(&cpu->yield, true, __ATOMIC_RELAXED);
+    if (cpu != this_cpu())
+        smp_kick(cpu);
+    else if (cpu->live && cpu->live->running)
+        cpu->live->interrupt(cpu->live);
+}
+
+/* Under the lock, after whatever may want CPUs to look again. */
+static void recall_wanted(void)
+{
+    for (uint64_t kicks = share_kicks(&sched.share); kicks; kicks &= kicks - 1)
+        recall(smp_cpu((unsigned)__builtin_ctzll(kicks)));
 }
 
 void sched_init(void)
 {
     sched.boot = this_cpu();
-    sched.last = &sched.first;
     sched.work_last = &sched.work;
     irq_bind(IRQ_VECTOR_TIMER, timer_interrupt, NULL);
     smp_on_kick(kicked);
 }
 
-/* --- The queue; under the lock --- */
-
-static void append(struct sched_task *task)
+void sched_begin(void)
 {
-    task->state = SCHED_QUEUED;
-    task->next = NULL;
-    *sched.last = task;
-    sched.last = &task->next;
-}
+    unsigned count = smp_online();
 
-static void unlink_task(struct sched_task *task)
-{
-    struct sched_task **at = &sched.first;
-
-    while (*at != task)
-        at = &(*at)->next;
-    *at = task->next;
-    if (sched.last == &task->next)
-        sched.last = at;
-}
-
-/* The CPU that is to look, now that the task is queued: -1 if there is none to disturb. */
-static int who_looks(const struct sched_task *task)
-{
-    uint64_t idle = sched.idle;
-
-    if (idle & BIT(task->cpu))
-        return (int)task->cpu;
-    if (idle)
-        return __builtin_ctzll(idle);
-    return (int)task->cpu;
-}
-
-static void enqueue(struct sched_task *task)
-{
-    int cpu;
-
-    append(task);
-    cpu = who_looks(task);
-    sched.idle &= ~BIT((unsigned)cpu);
-    if ((unsigned)cpu == this_cpu()->index)
-        bound_slice(this_cpu());
-    else
-        kick((unsigned)cpu);
+    share_init(&sched.share, count == 64 ? UINT64_MAX : BIT(count) - 1, tsc_hz() / 1000000);
+    __atomic_store_n(&sched.begun, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < count; i++)
+        kick(smp_cpu(i));
 }
 
 /* --- Tasks --- */
 
-void sched_task_init(struct sched_task *task)
+enum share_verdict sched_task_init(struct sched_task *task, const struct share_params *params)
 {
-    task->state = SCHED_STOPPED;
-    task->live_on = NULL;
+    enum share_verdict verdict;
+
+    task->stopped = true;
     task->running = task->woken = false;
-    task->cpu = 0;
+    task->live_on = NULL;
+    lock_take(&sched.lock);
+    verdict = share_add(&sched.share, &task->share, params, tsc_now());
+    lock_release(&sched.lock);
+    return verdict;
+}
+
+enum share_verdict sched_edit(struct sched_task *task, const struct share_params *params)
+{
+    enum share_verdict verdict;
+
+    lock_take(&sched.lock);
+    verdict = share_edit(&sched.share, &task->share, params, tsc_now());
+    recall_wanted();
+    lock_release(&sched.lock);
+    return verdict;
+}
+
+void sched_task_exit(struct sched_task *task)
+{
+    lock_take(&sched.lock);
+    share_remove(&sched.share, &task->share, tsc_now());
+    lock_release(&sched.lock);
+}
+
+void sched_usage(struct sched_task *task, struct sched_usage *out)
+{
+    const struct share_entity *share = &task->share;
+
+    lock_take(&sched.lock);
+    *out = (struct sched_usage){ .ran = share->ran,
+                                 .waited = share->waited,
+                                 .turns = share->turns,
+                                 .missed = share->missed };
+    lock_release(&sched.lock);
 }
 
 void sched_wake(struct sched_task *task)
 {
     lock_take(&sched.lock);
-    if (task->state == SCHED_BLOCKED) {
-        enqueue(task);
-    } else if (task->state == SCHED_RUNNING) {
+    if (task->running) {
         task->woken = true;
-        kick(task->cpu);
+        kick(smp_cpu(task->cpu));
+    } else if (!task->stopped && task->share.state == SHARE_SLEEPING) {
+        share_wake(&sched.share, &task->share, tsc_now());
+        recall_wanted();
     }
     lock_release(&sched.lock);
 }
@@ -141,9 +151,9 @@ void sched_wake(struct sched_task *task)
 void sched_start(struct sched_task *task)
 {
     lock_take(&sched.lock);
-    if (task->state == SCHED_STOPPED)
-        enqueue(task);
+    task->stopped = false;
     lock_release(&sched.lock);
+    sched_wake(task);
 }
 
 /* On the CPU that has it. */
@@ -159,19 +169,13 @@ static void put_away_live(struct cpu *cpu)
     __atomic_store_n(&task->live_on, NULL, __ATOMIC_RELEASE);
 }
 
-static void leave_live(struct cpu *cpu)
-{
-    if (cpu->live)
-        cpu->live->leave(cpu->live);
-}
-
 /* Until the CPU that ran it has put it away, which it is doing, or does when it looks. */
 static void wait_until_away(const struct sched_task *task)
 {
-    const struct cpu *holder = __atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE);
+    struct cpu *holder = __atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE);
 
     if (holder)
-        kick(holder->index);
+        kick(holder);
     while (__atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE))
         cpu_pause();
 }
@@ -181,20 +185,28 @@ void sched_stop(struct sched_task *task)
     struct cpu *holder;
 
     lock_take(&sched.lock);
-    if (task->state == SCHED_QUEUED)
-        unlink_task(task);
-    task->state = SCHED_STOPPED;
+    task->stopped = true;
+    share_sleep(&sched.share, &task->share, tsc_now());
     holder = task->running ? smp_cpu(task->cpu) : __atomic_load_n(&task->live_on, __ATOMIC_RELAXED);
     if (holder)
-        __atomic_store_n(&holder->yield, true, __ATOMIC_RELAXED);
+        recall(holder);
+    recall_wanted();
     lock_release(&sched.lock);
     if (this_cpu()->live == task)
         put_away_live(this_cpu()); /* another CPU may be waiting for that, too */
-    if (holder)
-        kick(holder->index);
     while (__atomic_load_n(&task->running, __ATOMIC_ACQUIRE) ||
            __atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE))
         cpu_pause();
+}
+
+void sched_yield(struct sched_task *to)
+{
+    struct cpu *cpu = this_cpu();
+
+    lock_take(&sched.lock);
+    share_yield(&sched.share, cpu->index, to ? &to->share : NULL);
+    recall(cpu);
+    lock_release(&sched.lock);
 }
 
 static void nothing(void *arg)
@@ -219,83 +231,93 @@ void sched_queue_work(struct sched_work *work)
         work->next = NULL;
         *sched.work_last = work;
         sched.work_last = &work->next;
-        __atomic_store_n(&sched.boot->yield, true, __ATOMIC_RELAXED);
-        kick(sched.boot->index);
+        recall(sched.boot);
     }
     lock_release(&sched.lock);
 }
 
+static bool work_waits(const struct cpu *cpu)
+{
+    return cpu == sched.boot && __atomic_load_n(&sched.work, __ATOMIC_RELAXED);
+}
+
 static struct sched_work *take_work(void)
 {
-    struct sched_work *work;
+    struct sched_work *work = sched.work;
 
-    lock_take(&sched.lock);
-    work = sched.work;
-    if (work) {
-        sched.work = work->next;
-        if (!sched.work)
-            sched.work_last = &sched.work;
-        work->queued = false;
-    }
-    lock_release(&sched.lock);
+    sched.work = work->next;
+    if (!sched.work)
+        sched.work_last = &sched.work;
+    work->queued = false;
     return work;
 }
 
 /*
  * One step of the first piece of work; what has more to do goes to the end. Then interrupts are taken, which
- * else might not be for long: work can come one after the other, and guests in between be short.
+ * else might not be for long: work can come one after the other, and guests in between be short. The lock is
+ * held before and after. The work may stop and destroy any task: none is at stake here.
  */
-static void run_work(struct cpu *cpu)
+static void do_work(struct cpu *cpu)
 {
     struct sched_work *work = take_work();
 
-    leave_live(cpu);
-    if (work && work->step(work))
+    put_away_live(cpu);
+    share_leave(&sched.share, cpu->index, tsc_now());
+    recall_wanted();
+    lock_release(&sched.lock);
+    if (work->step(work))
         sched_queue_work(work);
     cpu_take_interrupts();
+    lock_take(&sched.lock);
 }
 
 /* --- A CPU's loop --- */
 
-/* The task that ran goes to the end of the queue, or to sleep. */
+/* The task that ran is done, or could go on. */
 static void account(struct sched_task *ran, bool again)
 {
+    if (!again && !ran->woken)
+        share_sleep(&sched.share, &ran->share, tsc_now());
     __atomic_store_n(&ran->running, false, __ATOMIC_RELEASE);
-    if (ran->state == SCHED_STOPPED)
-        return;
-    if (again || ran->woken)
-        append(ran);
-    else
-        ran->state = SCHED_BLOCKED;
 }
 
-/* What this CPU runs next; NULL: nothing, it is idle. */
-static struct sched_task *choose(struct cpu *cpu)
+/* What this CPU runs next, and until when; NULL: nothing, it is idle. */
+static struct sched_task *choose(struct cpu *cpu, uint64_t *until)
 {
-    struct sched_task *task = sched.first;
+    uint64_t now = tsc_now();
+    struct sched_task *task = task_of(share_pick(&sched.share, cpu->index, now));
 
-    if (!task) {
-        sched.idle |= BIT(cpu->index);
-        return NULL;
+    *until = share_deadline(&sched.share, cpu->index, now);
+    if (task) {
+        task->running = true;
+        task->woken = false;
+        task->cpu = cpu->index;
+        if (work_waits(cpu))
+            *until = min_u64(*until, now + tsc_hz() / 1000000 * SCHED_WORK_US);
     }
-    sched.idle &= ~BIT(cpu->index);
-    sched.first = task->next;
-    if (!sched.first)
-        sched.last = &sched.first;
-    task->state = SCHED_RUNNING;
-    task->running = true;
-    task->woken = false;
-    task->cpu = cpu->index;
+    recall_wanted();
     return task;
 }
 
-static void set_slice(struct cpu *cpu)
+static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again, uint64_t *until)
 {
-    bool work = cpu->index == 0 && __atomic_load_n(&sched.work, __ATOMIC_RELAXED);
+    struct sched_task *task;
 
-    timer_cancel(&cpu->slice);
-    if (work || __atomic_load_n(&sched.first, __ATOMIC_RELAXED))
-        timer_arm(&cpu->slice, tsc_now() + tsc_hz() / 1000000 * (work ? SCHED_WORK_US : SCHED_SLICE_US));
+    cpu->yield = false;
+    lock_take(&sched.lock);
+    if (ran)
+        account(ran, again);
+    if (work_waits(cpu))
+        do_work(cpu);
+    task = choose(cpu, until);
+    lock_release(&sched.lock);
+    return task;
+}
+
+/* A sleeping task's state stays here, since it may go on here; a stopped one's must not. */
+static bool may_stay(const struct cpu *cpu)
+{
+    return share_resident(&sched.share, cpu->index) == &cpu->live->share && !cpu->live->stopped;
 }
 
 static bool run_task(struct cpu *cpu, struct sched_task *task)
@@ -305,38 +327,15 @@ static bool run_task(struct cpu *cpu, struct sched_task *task)
         cpu->live = task;
         __atomic_store_n(&task->live_on, cpu, __ATOMIC_RELAXED);
     }
-    set_slice(cpu);
     return task->run(task);
 }
 
 static void idle(struct cpu *cpu)
 {
-    leave_live(cpu);
-    timer_cancel(&cpu->slice);
+    if (cpu->live)
+        cpu->live->leave(cpu->live);
     lapic_timer_program(timer_queue_next(&cpu->timers));
     cpu_idle();
-}
-
-/*
- * Accounts for the task that ran, does a step of work if there is any, and says what runs next. Between lies
- * a point at which nothing of a task is at stake, so that work may stop and destroy any of them.
- */
-static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again)
-{
-    struct sched_task *task;
-
-    cpu->yield = false;
-    lock_take(&sched.lock);
-    if (ran)
-        account(ran, again);
-    if (cpu->index == 0 && sched.work) {
-        lock_release(&sched.lock);
-        run_work(cpu);
-        lock_take(&sched.lock);
-    }
-    task = choose(cpu);
-    lock_release(&sched.lock);
-    return task;
 }
 
 _Noreturn void sched_loop(void)
@@ -344,16 +343,19 @@ _Noreturn void sched_loop(void)
     struct cpu *cpu = this_cpu();
     struct sched_task *task = NULL;
     bool again = false;
+    uint64_t until;
 
     timer_init(&cpu->slice, &cpu->timers, slice_over);
+    while (!__atomic_load_n(&sched.begun, __ATOMIC_ACQUIRE))
+        cpu_idle();
     for (;;) {
-        task = next_task(cpu, task, again);
-        /* A sleeping task's state stays here, for it may go on here; a stopped one's must not. */
-        if (cpu->live && cpu->live != task && (task || cpu->live->state != SCHED_BLOCKED))
+        task = next_task(cpu, task, again, &until);
+        if (cpu->live && cpu->live != task && !may_stay(cpu))
             put_away_live(cpu);
+        timer_arm(&cpu->slice, until);
         if (task)
             again = run_task(cpu, task);
-        else if (cpu->index != 0 || !__atomic_load_n(&sched.work, __ATOMIC_RELAXED))
+        else if (!work_waits(cpu))
             idle(cpu);
     }
 }

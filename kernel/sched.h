@@ -9,19 +9,12 @@
 
 #include "lib/types.h"
 #include "arch/x86_64/percpu.h"
+#include "kernel/share.h"
 #include "kernel/timer.h"
 
-#define SCHED_SLICE_US 10000 /* how long a task may run while others wait */
-#define SCHED_WORK_US  100   /* the same while work waits: a guest need not exit by itself */
+#define SCHED_WORK_US 100 /* how long a task may run while work waits: a guest need not exit by itself */
 
-enum sched_state {
-    SCHED_STOPPED, /* it does not run, whoever wakes it */
-    SCHED_BLOCKED,
-    SCHED_QUEUED,
-    SCHED_RUNNING,
-};
-
-/* The three calls are set by its owner, the rest by sched_task_init(); it belongs to sched.c. */
+/* The calls are set by its owner, the rest by sched_task_init(); it belongs to sched.c. */
 struct sched_task {
     /* Runs until the task blocks or sched_should_yield(); true: it can run on. */
     bool (*run)(struct sched_task *task);
@@ -29,11 +22,13 @@ struct sched_task {
     void (*leave)(struct sched_task *task);
     /* After leave(): another CPU may be next, so nothing of the task may stay in this one. */
     void (*put_away)(struct sched_task *task);
+    /* It runs on this CPU, in the middle of something: it is to return from run() as soon as that is done. */
+    void (*interrupt)(struct sched_task *task);
 
-    struct sched_task *next;
+    struct share_entity share;
     struct cpu *live_on; /* which CPU holds its state; NULL: none. Written by that CPU, read by any */
     unsigned cpu;        /* where it runs, or ran last */
-    uint8_t state;       /* enum sched_state */
+    bool stopped;        /* it does not run, whoever wakes it */
     bool running;        /* a CPU has chosen it and not come back to account for it */
     bool woken;          /* since it was last told to run: it may not know */
 };
@@ -46,11 +41,24 @@ struct sched_work {
     bool (*step)(struct sched_work *work);
 };
 
-/* On the boot CPU, before all others. */
+/* On the boot CPU: before interrupts are taken; and once the other CPUs are online, which wait for it. */
 void sched_init(void);
+void sched_begin(void);
 
-/* Stopped, until sched_start(). */
-void sched_task_init(struct sched_task *task);
+/* Stopped, until sched_start(). Anything but SHARE_OK: there is no such task. */
+enum share_verdict sched_task_init(struct sched_task *task, const struct share_params *params) __must_check;
+
+/* Other parameters, in any state; anything but SHARE_OK: nothing changed. Any CPU. */
+enum share_verdict sched_edit(struct sched_task *task, const struct share_params *params) __must_check;
+
+/* A stopped task is no more. */
+void sched_task_exit(struct sched_task *task);
+
+/* What it has used and waited for so far, in TSC ticks. Any CPU. */
+struct sched_usage {
+    uint64_t ran, waited, turns, missed;
+};
+void sched_usage(struct sched_task *task, struct sched_usage *out);
 
 /* It may run from now on, and does so first of all. Any CPU. */
 void sched_start(struct sched_task *task);
@@ -67,6 +75,10 @@ void sched_wake(struct sched_task *task);
 
 /* When this returns every CPU has left the interrupt, timer or exit that it was in. As sched_stop(). */
 void sched_barrier(void);
+
+/* The running task can do nothing of use before another one has run: `to`, or any if that is NULL. From an
+ * exit of it. */
+void sched_yield(struct sched_task *to);
 
 /* Any CPU. */
 void sched_queue_work(struct sched_work *work);

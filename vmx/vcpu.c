@@ -153,6 +153,11 @@ bool vcpu_prepare(struct vcpu *vcpu)
     return true;
 }
 
+static void interrupt(struct sched_task *task)
+{
+    vcpu_note(container_of(task, struct vcpu, task), PEND_LEAVE);
+}
+
 static bool run(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
@@ -191,6 +196,18 @@ static void host_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out)
     *out = (struct cpuid_regs){ r.eax, r.ebx, r.ecx, r.edx };
 }
 
+/* To the CPUs' time. */
+static int admit(struct vcpu *vcpu)
+{
+    enum share_verdict verdict = sched_task_init(&vcpu->task, &vcpu->vm->share);
+
+    if (verdict == SHARE_OK)
+        return 0;
+    log_error("vm %s: vCPU %u cannot have its share of the CPUs: %s", vcpu->vm->name, vcpu->index,
+              share_verdict_text(verdict));
+    return -ENOSPC;
+}
+
 int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **out)
 {
     struct cpuid_config config = { .apic_id = index,
@@ -205,8 +222,8 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
         return -ENOMEM;
     vcpu->vm = vm;
     vcpu->index = (uint8_t)index;
-    vcpu->task = (struct sched_task){ .run = run, .leave = leave, .put_away = put_away };
-    sched_task_init(&vcpu->task);
+    vcpu->task =
+        (struct sched_task){ .run = run, .leave = leave, .put_away = put_away, .interrupt = interrupt };
     cpuid_build(&vcpu->cpuid, &config);
     vcpu->xstate = xstate_alloc();
     if (!vcpu->xstate)
@@ -214,10 +231,15 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
     err = vmx_ops->vcpu_create(vcpu);
     if (err)
         goto fail_xstate;
+    err = admit(vcpu);
+    if (err)
+        goto fail_backend;
     vcpu->state = VCPU_STOPPED;
     *out = vcpu;
     return 0;
 
+fail_backend:
+    vmx_ops->vcpu_destroy(vcpu);
 fail_xstate:
     xstate_free(vcpu->xstate);
 fail:
@@ -252,6 +274,7 @@ void vcpu_stop(struct vcpu *vcpu)
 void vcpu_destroy(struct vcpu *vcpu)
 {
     vcpu_stop(vcpu);
+    sched_task_exit(&vcpu->task);
     vmx_ops->vcpu_destroy(vcpu);
     xstate_free(vcpu->xstate);
     heap_free(vcpu);

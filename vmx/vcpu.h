@@ -84,7 +84,8 @@ struct vcpu {
 #define VECTOR_AC 17
 
 /*
- * A vCPU of `vm` (whose vcpu_count is set), stopped; apic_hz is its local APIC's timer frequency. -ENOMEM.
+ * A vCPU of `vm` (whose vcpu_count and share are set), stopped; apic_hz is its local APIC's timer frequency.
+ * -ENOMEM; -ENOSPC after the log has said why there is no such share of the CPUs.
  * Its intc must be set, and vcpu_power_on() called, before it runs.
  */
 int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **out) __must_check;

@@ -4,6 +4,7 @@
 
 #include "lib/types.h"
 #include "kernel/lock.h"
+#include "kernel/share.h"
 #include "lib/ptab.h"
 #include "vmx/gmem.h"
 #include "vmx/iobus.h"
@@ -31,6 +32,7 @@ struct vm {
     struct vclock clock;
     struct lock devices; /* for all below, and for every device model but the local APICs. Rank: the first */
     struct iobus ports, mmio;
+    struct share_params share; /* of the CPUs, for each vCPU */
     unsigned vcpu_count;
     struct vcpu *vcpu[VM_MAX_VCPUS];
     struct vm_mtrr mtrr;

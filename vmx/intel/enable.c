@@ -156,7 +156,7 @@ static int detect(bool first)
     }
     vmx_machine.timer = vmx_machine.controls.optional[CONTROL_PIN] & PIN_PREEMPTION_TIMER;
     vmx_machine.timer_rate = cap->misc & VMX_MISC_TIMER_RATE;
-    vmx_machine.slice = tsc_hz() / 1000000 * SCHED_SLICE_US;
+    vmx_machine.slice = tsc_hz() / 1000000 * SHARE_SLICE_US;
     if ((cap->ept_vpid & (EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE)) !=
         (EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE))
         vmx_machine.controls.value[CONTROL_SECONDARY] &= ~(uint32_t)SECONDARY_VPID;
