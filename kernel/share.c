@@ -38,7 +38,6 @@ void share_init(struct share *s, uint64_t online, uint64_t ticks_per_us)
     }
     s->latency = SHARE_LATENCY_US * ticks_per_us;
     s->slice = SHARE_SLICE_US * ticks_per_us;
-    s->lag = SHARE_LAG_US * ticks_per_us;
     s->min_slice = SHARE_MIN_SLICE_US * ticks_per_us;
     s->window = SHARE_WINDOW_US * ticks_per_us;
 }
@@ -241,25 +240,25 @@ static void place(struct share *s, const struct share_entity *e, uint64_t except
  * Back among those that compete: it has gained little while it slept, and what it had taken ahead is
  * forgotten once it would wait for more than a slice of its own.
  */
-static void rebase(const struct share *s, struct share_entity *e, uint64_t fair)
+static void rebase(struct share_entity *e, uint64_t fair)
 {
     e->tag = fair;
-    e->virtual_time = later(e->virtual_time, fair - virtual_ticks(e, SHARE_CREDIT_US * s->ticks_per_us));
-    e->virtual_time = sooner(e->virtual_time, fair + virtual_ticks(e, s->slice));
+    e->virtual_time = later(e->virtual_time, fair - e->grain * (SHARE_CREDIT_US / SHARE_GRAIN_US));
+    e->virtual_time = sooner(e->virtual_time, fair + e->grain * (SHARE_SLICE_US / SHARE_GRAIN_US));
 }
 
 /* It ran, and waits. What it had while nobody else could use the CPU is forgotten beyond a slice. */
 static void displace(const struct share *s, struct share_entity *e)
 {
     e->tag = furthest(s, e->allowed);
-    e->virtual_time = sooner(e->virtual_time, e->tag + virtual_ticks(e, s->slice));
+    e->virtual_time = sooner(e->virtual_time, e->tag + e->grain * (SHARE_SLICE_US / SHARE_GRAIN_US));
 }
 
 void share_wake(struct share *s, struct share_entity *e, uint64_t now)
 {
     if (e->state != SHARE_SLEEPING)
         return;
-    rebase(s, e, fair_time(s, e->allowed, now));
+    rebase(e, fair_time(s, e->allowed, now));
     if (e->special) {
         /* The constant-bandwidth rule: what is left of the period may not make it denser than what was
          * admitted. */
@@ -331,7 +330,7 @@ enum share_verdict share_edit(struct share *s, struct share_entity *e, const str
     if (verdict != SHARE_OK || e->state == SHARE_SLEEPING)
         return verdict;
     if (e->allowed != allowed)
-        rebase(s, e, fair_time(s, e->allowed, now));
+        rebase(e, fair_time(s, e->allowed, now));
     refresh(s, e, now);
     if (e->state == SHARE_RUNNING) {
         kick(s, BIT(e->last));
@@ -360,6 +359,17 @@ static void put_away(struct share_cpu *c)
     c->resident = NULL;
 }
 
+/* Some may run now that could not, or CPUs are idle: nobody shall wait who need not. */
+static void spread(struct share *s, uint64_t except, bool fresh, uint64_t now)
+{
+    for (unsigned i = 0; i < s->queued && (fresh || (s->idle & ~s->kicked)); i++) {
+        const struct share_entity *e = s->queue[i];
+
+        if (!e->blocked && (fresh || (e->allowed & s->idle & ~s->kicked & ~except)))
+            place(s, e, except, now);
+    }
+}
+
 void share_leave(struct share *s, unsigned cpu, uint64_t now)
 {
     struct share_cpu *c = &s->cpu[cpu];
@@ -375,6 +385,7 @@ void share_leave(struct share *s, unsigned cpu, uint64_t now)
     }
     if (e && e->state == SHARE_WAITING)
         place(s, e, 0, now);
+    spread(s, 0, false, now); /* those that were to start here */
 }
 
 /* --- the choice
@@ -391,6 +402,7 @@ struct look {
     unsigned waiters;              /* number of them */
     unsigned rivals;               /* the same, with the current one if it competes too */
     bool preempts;                 /* one of them has had less than the current one by a grain */
+    bool over;                     /* the current one's slice */
     bool fresh;                    /* somebody was blocked until now */
 };
 
@@ -400,7 +412,7 @@ static void see_blocked(struct share *s, struct share_entity *e, struct look *lo
 
     if (refresh(s, e, now) && was) {
         e->tag = fair_time(s, e->allowed, now);
-        e->virtual_time = later(e->virtual_time, e->tag - virtual_ticks(e, s->lag));
+        e->virtual_time = later(e->virtual_time, e->tag - e->grain * (SHARE_LAG_US / SHARE_GRAIN_US));
         look->fresh = true;
     }
 }
@@ -443,20 +455,19 @@ static void look_round(struct share *s, unsigned cpu, struct look *look, uint64_
 
 /* Among shares, when `current` (or NULL) could go on. */
 static struct share_entity *choose_share(const struct share *s, struct share_cpu *c,
-                                         struct share_entity *current, const struct look *look, uint64_t now)
+                                         struct share_entity *current, struct look *look, uint64_t now)
 {
     struct share_entity *first = look->share;
 
     if (!first)
         return current;
     if (current && !c->yielded) {
-        bool over = now - c->start >= slice(s, look->waiters);
-
-        if (!(over ? before(look->least, current->virtual_time) : look->preempts))
+        look->over = now >= c->start + slice(s, look->waiters);
+        if (!(look->over ? before(look->least, current->virtual_time) : look->preempts))
             return current;
     }
-    if (look->favour &&
-        !before(look->key + virtual_ticks(look->favour, s->slice), look->favour->virtual_time))
+    if (look->favour && !before(look->key + look->favour->grain * (SHARE_SLICE_US / SHARE_GRAIN_US),
+                                look->favour->virtual_time))
         return look->favour;
     return first;
 }
@@ -477,7 +488,8 @@ static struct share_entity *choose(struct share *s, unsigned cpu, struct look *l
      * from that. */
     look->rivals = look->waiters + (current != NULL);
     if (current && look->waiters)
-        current->virtual_time = later(current->virtual_time, look->tag - virtual_ticks(current, s->lag));
+        current->virtual_time = later(current->virtual_time,
+                                      look->tag - current->grain * (SHARE_LAG_US / SHARE_GRAIN_US));
     return choose_share(s, c, current, look, now);
 }
 
@@ -503,24 +515,13 @@ static void change(struct share *s, unsigned cpu, struct share_entity *next, uin
     }
     if (last && last != next && (next || !(last->allowed >> cpu & 1))) {
         put_away(c);
-        if (last->state == SHARE_WAITING)
+        if (last->state == SHARE_WAITING && (last->allowed & ~BIT(cpu)))
             place(s, last, BIT(cpu), now);
     }
     if (next) {
         c->resident = next;
         next->resident = (int16_t)cpu;
         next->last = (uint16_t)cpu;
-    }
-}
-
-/* Some may run now that could not, or CPUs are idle: nobody shall wait who need not. */
-static void spread(struct share *s, uint64_t except, bool fresh, uint64_t now)
-{
-    for (unsigned i = 0; i < s->queued && (fresh || (s->idle & ~s->kicked)); i++) {
-        const struct share_entity *e = s->queue[i];
-
-        if (!e->blocked && (fresh || (e->allowed & s->idle & ~s->kicked & ~except)))
-            place(s, e, except, now);
     }
 }
 
@@ -535,7 +536,7 @@ struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
     charge(s, c, now);
     look_round(s, cpu, &look, now);
     next = choose(s, cpu, &look, now);
-    if (!next || next != c->current || c->yielded || now - c->start >= slice(s, look.waiters))
+    if (!next || next != c->current || c->yielded || look.over)
         c->start = now;
     if (!next || next != c->current)
         change(s, cpu, next, now);

@@ -116,7 +116,7 @@ struct share {
     uint32_t cpus;   /* number of them */
     uint32_t entities, queued;
     uint64_t ticks_per_us;
-    uint64_t latency, lag, slice, min_slice, window; /* ticks */
+    uint64_t latency, slice, min_slice, window; /* ticks */
     struct share_cpu cpu[SHARE_MAX_CPUS];
     struct share_entity *queue[SHARE_MAX_ENTITIES]; /* WAITING, in no order */
 };
@@ -173,6 +173,12 @@ static inline uint64_t share_kicks(struct share *s)
 
     s->kicks = 0;
     return kicks;
+}
+
+/* Its ticks of waiting until now: what `waited` will be when the wait ends. */
+static inline uint64_t share_waited(const struct share_entity *e, uint64_t now)
+{
+    return e->waited + (e->state == SHARE_WAITING && now > e->since ? now - e->since : 0);
 }
 
 /* Whose state may be on this CPU; NULL: nobody's. */

@@ -29,7 +29,8 @@ struct sim_task {
     uint64_t woke, woke_got; /* when it woke, and `got` then */
     uint64_t window_used;    /* in the cap's window that began at `window` */
     uint64_t window;
-    uint64_t waits; /* since when; SHARE_NEVER: it does not, or may not run */
+    uint64_t edited; /* when its cap was changed */
+    uint64_t waits;  /* since when; SHARE_NEVER: it does not, or may not run */
     uint64_t worst_wait;
     uint64_t period_end, period_got; /* always-busy reserved ones: periods in a row */
 };
@@ -39,12 +40,14 @@ struct sim_cpu {
     const struct sim_task *live; /* whose state is here */
     uint64_t deadline;
     uint64_t since; /* `runs` is accounted up to here */
+    uint64_t away;  /* until then it does something else */
 };
 
 struct sim {
     struct share s;
     uint64_t now, seed, events, looks;
     unsigned cpus, tasks;
+    bool chaos; /* yields, edits and CPUs that turn to something else in between */
     struct sim_cpu cpu[SIM_CPUS];
     struct sim_task task[SIM_TASKS];
     char what[200];
@@ -54,13 +57,15 @@ static inline _Noreturn void sim_fail(const struct sim *m, const char *what, int
 {
     printf("mix %s, %u CPUs, %u tasks, at %llu us: share_sim.h:%d: %s\n", m->what, m->cpus, m->tasks,
            (unsigned long long)(m->now / SIM_TICKS), line, what);
+    printf("  idle %llx kicked %llx\n", (unsigned long long)m->s.idle, (unsigned long long)m->s.kicked);
     for (unsigned i = 0; i < m->tasks; i++) {
         const struct sim_task *t = &m->task[i];
-        printf("  %u: state %d weight %u cap %u pin %llx reserve %u/%u last %u resident %d got %llu us left "
-               "%llu\n",
-               i, t->e.state, t->e.params.weight, t->e.params.cap, (unsigned long long)t->e.allowed,
-               t->e.params.reserve_us, t->e.params.period_us, t->e.last, t->e.resident,
-               (unsigned long long)(t->got / SIM_TICKS), (unsigned long long)t->e.left);
+        printf(
+            "  %u: state %d%s weight %u cap %u pin %llx reserve %u/%u last %u resident %d got %llu us left "
+            "%llu\n",
+            i, t->e.state, t->e.blocked ? " blocked" : "", t->e.params.weight, t->e.params.cap,
+            (unsigned long long)t->e.allowed, t->e.params.reserve_us, t->e.params.period_us, t->e.last,
+            t->e.resident, (unsigned long long)(t->got / SIM_TICKS), (unsigned long long)t->e.left);
     }
     fflush(stdout);
     abort();
@@ -115,7 +120,7 @@ static inline void sim_window(struct sim *m, struct sim_task *t, uint64_t window
         t->window_used = 0;
     t->window = window;
     t->window_used += ran;
-    if (t->e.params.cap && t->e.params.reserve_us == 0)
+    if (t->e.params.cap && t->e.params.reserve_us == 0 && window >= t->edited)
         SIM_MUST(t->window_used <= t->e.params.cap * SIM_MS / 10);
 }
 
@@ -182,13 +187,56 @@ static inline void sim_look(struct sim *m, unsigned cpu)
     c->runs = next;
 }
 
+/* Something else happens on a CPU, or to one that has no reservation. */
+static inline void sim_chaos(struct sim *m)
+{
+    unsigned cpu = (unsigned)sim_random(m, m->cpus);
+    struct sim_task *t = m->tasks ? &m->task[sim_random(m, m->tasks)] : NULL;
+    struct share_params p;
+
+    switch (t ? sim_random(m, 40) : 0) {
+    case 1:
+        if (m->s.cpu[cpu].booked || m->cpu[cpu].away > m->now)
+            return;
+        share_leave(&m->s, cpu, m->now);
+        m->cpu[cpu].live = NULL;
+        m->cpu[cpu].runs = NULL;
+        m->cpu[cpu].away = m->cpu[cpu].deadline = m->now + 1 + sim_random(m, SIM_MS / 5);
+        return;
+    case 2:
+        share_yield(&m->s, cpu, &t->e);
+        break;
+    case 3:
+        share_yield(&m->s, cpu, NULL);
+        break;
+    case 4:
+        p = t->e.params;
+        if (p.reserve_us)
+            return;
+        if (sim_random(m, 3) == 0)
+            p.weight = 1 + (uint32_t)sim_random(m, 1000);
+        if (sim_random(m, 3) == 0)
+            p.cap = (uint32_t)sim_random(m, 101);
+        if (sim_random(m, 3) == 0)
+            p.pin = sim_random(m, BIT(m->cpus));
+        SIM_MUST(share_edit(&m->s, &t->e, &p, m->now) == SHARE_OK);
+        t->edited = m->now;
+        return;
+    default:
+        return;
+    }
+    if (m->cpu[cpu].away <= m->now)
+        sim_look(m, cpu);
+}
+
 static inline void sim_kicks(struct sim *m)
 {
     uint64_t kicks;
 
     while ((kicks = share_kicks(&m->s)) != 0)
         for (; kicks; kicks &= kicks - 1)
-            sim_look(m, (unsigned)__builtin_ctzll(kicks));
+            if (m->cpu[__builtin_ctzll(kicks)].away <= m->now)
+                sim_look(m, (unsigned)__builtin_ctzll(kicks));
 }
 
 static inline void sim_sleep_wake(struct sim *m, struct sim_task *t)
@@ -222,7 +270,8 @@ static inline void sim_check(struct sim *m)
         struct sim_task *t = &m->task[i];
 
         for (unsigned cpu = 0; sim_may(t) && cpu < m->cpus; cpu++)
-            SIM_MUST(!(t->e.allowed >> cpu & 1) || m->cpu[cpu].runs); /* nobody waits for an idle CPU */
+            SIM_MUST(!(t->e.allowed >> cpu & 1) || m->cpu[cpu].runs ||
+                     m->cpu[cpu].away > m->now); /* nobody waits for an idle CPU */
         if (t->waits == SHARE_NEVER && sim_may(t))
             t->waits = m->now;
         if (t->waits != SHARE_NEVER) {
@@ -272,6 +321,8 @@ static inline void sim_run(struct sim *m, uint64_t ticks)
         for (unsigned cpu = 0; cpu < m->cpus; cpu++)
             if (m->cpu[cpu].deadline <= m->now)
                 sim_look(m, cpu);
+        if (m->chaos)
+            sim_chaos(m);
         sim_kicks(m);
         sim_check(m);
     }
