@@ -128,14 +128,22 @@ static uint64_t slice(const struct share *s, unsigned waiters)
 /* --- the queue
  * ----------------------------------------------------------------------------------------------- */
 
+/* `last` is where it is kept, or may be started. */
+static void settle(struct share_entity *e)
+{
+    if (e->resident != SHARE_NO_CPU && (e->allowed >> e->resident & 1))
+        e->last = (uint16_t)e->resident;
+    else if (!(e->allowed >> e->last & 1))
+        e->last = (uint16_t)__builtin_ctzll(e->allowed);
+}
+
 static void enqueue(struct share *s, struct share_entity *e, uint64_t now)
 {
     e->state = SHARE_WAITING;
     e->since = now;
     e->index = (uint16_t)s->queued;
     s->queue[s->queued++] = e;
-    if (!(e->allowed >> e->last & 1))
-        e->last = (uint16_t)__builtin_ctzll(e->allowed);
+    settle(e);
 }
 
 static void dequeue(struct share *s, struct share_entity *e, uint64_t now)
@@ -188,6 +196,41 @@ static uint64_t fair_time(struct share *s, uint64_t allowed, uint64_t now)
         c->current->virtual_time = fair;
     }
     return fair;
+}
+
+/*
+ * Moves the virtual time of `e` towards `to`, but not beyond anybody who competes with it: the order in which
+ * they have had their due stays.
+ */
+static __cold void move_in_order(const struct share *s, struct share_entity *e, uint64_t to)
+{
+    bool up = before(e->virtual_time, to);
+    uint64_t from = e->virtual_time;
+
+    for (uint64_t cpus = e->allowed & ~s->idle; cpus; cpus &= cpus - 1) {
+        uint64_t other = s->cpu[__builtin_ctzll(cpus)].current->virtual_time;
+
+        if (before(from, other) == up && other != from)
+            to = up ? sooner(to, other) : later(to, other);
+    }
+    for (unsigned i = 0; i < s->queued; i++) {
+        uint64_t other = s->queue[i]->virtual_time;
+
+        if (!s->queue[i]->blocked && (s->queue[i]->allowed & e->allowed) && before(from, other) == up &&
+            other != from)
+            to = up ? sooner(to, other) : later(to, other);
+    }
+    e->virtual_time = to;
+}
+
+/* One that is always ready is behind by more than it can be owed: it cannot use all that its weight would
+ * give it. */
+static void limit_lag(const struct share *s, struct share_entity *e, uint64_t tag)
+{
+    uint64_t to = tag - e->grain * (SHARE_LAG_US / SHARE_GRAIN_US);
+
+    if (unlikely(before(e->virtual_time, to)))
+        move_in_order(s, e, to);
 }
 
 /* Among CPUs that run something: the one whose entity has had most, if that is more than `e` will soon have.
@@ -250,8 +293,12 @@ static void rebase(struct share_entity *e, uint64_t fair)
 /* It ran, and waits. What it had while nobody else could use the CPU is forgotten beyond a slice. */
 static void displace(const struct share *s, struct share_entity *e)
 {
+    uint64_t to;
+
     e->tag = furthest(s, e->allowed);
-    e->virtual_time = sooner(e->virtual_time, e->tag + e->grain * (SHARE_SLICE_US / SHARE_GRAIN_US));
+    to = e->tag + e->grain * (SHARE_SLICE_US / SHARE_GRAIN_US);
+    if (unlikely(before(to, e->virtual_time)))
+        move_in_order(s, e, to);
 }
 
 void share_wake(struct share *s, struct share_entity *e, uint64_t now)
@@ -336,8 +383,7 @@ enum share_verdict share_edit(struct share *s, struct share_entity *e, const str
         kick(s, BIT(e->last));
         return SHARE_OK;
     }
-    if (!(e->allowed >> e->last & 1))
-        e->last = (uint16_t)__builtin_ctzll(e->allowed);
+    settle(e);
     place(s, e, 0, now);
     return SHARE_OK;
 }
@@ -412,7 +458,7 @@ static void see_blocked(struct share *s, struct share_entity *e, struct look *lo
 
     if (refresh(s, e, now) && was) {
         e->tag = fair_time(s, e->allowed, now);
-        e->virtual_time = later(e->virtual_time, e->tag - e->grain * (SHARE_LAG_US / SHARE_GRAIN_US));
+        limit_lag(s, e, e->tag);
         look->fresh = true;
     }
 }
@@ -484,12 +530,9 @@ static struct share_entity *choose(struct share *s, unsigned cpu, struct look *l
                                                                                      : current;
     if (look->reserved)
         return look->reserved;
-    /* Behind by more than it can owe to others: it cannot use all that its weight would give it. No savings
-     * from that. */
     look->rivals = look->waiters + (current != NULL);
     if (current && look->waiters)
-        current->virtual_time = later(current->virtual_time,
-                                      look->tag - current->grain * (SHARE_LAG_US / SHARE_GRAIN_US));
+        limit_lag(s, current, look->tag);
     return choose_share(s, c, current, look, now);
 }
 
@@ -560,7 +603,7 @@ uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now)
     for (unsigned i = 0; i < s->queued; i++) {
         const struct share_entity *w = s->queue[i];
 
-        if (w->special && w->last == cpu)
+        if (w->special && w->last == cpu && may_run(w, cpu))
             at = min_u64(at, next_event(w));
         if (!w->blocked && !w->left && may_run(w, cpu))
             waiters++;
