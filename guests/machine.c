@@ -177,6 +177,20 @@ static void intc_write(void *context, uint32_t offset, unsigned size, uint64_t v
         vlapic_write(context, offset, size, value);
 }
 
+static bool intc_send(void *context, uint32_t id, uint32_t icr)
+{
+    struct vlapic *lapic = context;
+    struct apic_message message = {
+        .destination = id,
+        .vector = (uint8_t)icr,
+        .mode = (uint8_t)((icr & APIC_ICR_MODE) >> APIC_ICR_MODE_SHIFT),
+    };
+
+    if (message.mode != APIC_MODE_NMI && (message.mode != APIC_MODE_FIXED || message.vector < 16))
+        return false;
+    return vlapic_bus_send(lapic->bus, &message);
+}
+
 static void intc_timer_due(void *context)
 {
     vlapic_timer_due(context);
@@ -231,6 +245,7 @@ static const struct vcpu_intc intc = {
     .msr_write = intc_msr_write,
     .read = intc_read,
     .write = intc_write,
+    .send = intc_send,
     .timer_due = intc_timer_due,
     .reset = intc_reset,
     .attach = intc_attach,

@@ -62,6 +62,11 @@
  * Documentation/virt/kvm/x86/cpuid.rst). */
 #define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
 #define KVM_FEATURE_CLOCKSOURCE2       BIT(3)
+#define KVM_FEATURE_STEAL_TIME         BIT(5)
+#define KVM_FEATURE_PV_UNHALT          BIT(7)
+#define KVM_FEATURE_PV_TLB_FLUSH       BIT(9)
+#define KVM_FEATURE_PV_SEND_IPI        BIT(11)
+#define KVM_FEATURE_PV_SCHED_YIELD     BIT(13)
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
 
 static void build_basic(struct cpuid_table *t, const struct cpuid_config *c)
@@ -124,7 +129,9 @@ static void build_kvm(struct cpuid_table *t, const struct cpuid_config *c)
     t->kvm[0].regs = (struct cpuid_regs){ 0x40000000 + CPUID_KVM_MAX, 0x4b4d564b, 0x564b4d56,
                                           0x4d }; /* KVMKVMKVM */
     t->kvm[1].regs.eax = (uint32_t)(KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 |
-                                    KVM_FEATURE_CLOCKSOURCE_STABLE);
+                                    KVM_FEATURE_STEAL_TIME | KVM_FEATURE_PV_UNHALT |
+                                    KVM_FEATURE_PV_TLB_FLUSH | KVM_FEATURE_PV_SEND_IPI |
+                                    KVM_FEATURE_PV_SCHED_YIELD | KVM_FEATURE_CLOCKSOURCE_STABLE);
     t->kvm[CPUID_KVM_MAX].regs.eax = (uint32_t)(c->tsc_hz / 1000);
     t->kvm[CPUID_KVM_MAX].regs.ebx = c->apic_hz / 1000;
 }

@@ -85,6 +85,12 @@ static void exit_hlt(struct vcpu *vcpu)
     vcpu_advance(vcpu);
     vcpu->state = VCPU_HALTED;
     vcpu_note(vcpu, PEND_LEAVE);
+    if (unlikely(vcpu->unhalted)) {
+        vcpu->unhalted = false;
+        vcpu->state = VCPU_RUNNABLE;
+        vcpu_done(vcpu, PEND_LEAVE);
+        return;
+    }
     if ((vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context)) {
         vcpu->state = VCPU_RUNNABLE;
         vcpu_done(vcpu, PEND_LEAVE);
@@ -160,6 +166,22 @@ static void exit_skip(struct vcpu *vcpu)
     vcpu_advance(vcpu);
 }
 
+/* It spins, perhaps for something that another vCPU has and cannot give back while it waits for a CPU. */
+static void exit_pause(struct vcpu *vcpu)
+{
+    const struct vm *vm = vcpu->vm;
+    struct vcpu *other = NULL;
+
+    vcpu_advance(vcpu);
+    for (unsigned i = 1; i < vm->vcpu_count && !other; i++) {
+        struct vcpu *next = vm->vcpu[(vcpu->index + i) % vm->vcpu_count];
+
+        if (__atomic_load_n(&next->task.share.state, __ATOMIC_RELAXED) == SHARE_WAITING)
+            other = next;
+    }
+    sched_yield(other ? &other->task : NULL);
+}
+
 static void exit_undefined(struct vcpu *vcpu)
 {
     vcpu_raise(vcpu, VECTOR_UD, false, 0);
@@ -220,6 +242,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_TASK_SWITCH] = exit_task_switch,
     [EXIT_XSETBV] = exit_xsetbv,
     [EXIT_SKIP] = exit_skip,
+    [EXIT_PAUSE] = exit_pause,
     [EXIT_UNDEFINED] = exit_undefined,
     [EXIT_PROTECTED] = exit_protected,
     [EXIT_SHUTDOWN] = exit_shutdown,

@@ -23,6 +23,9 @@ struct vcpu_intc {
     /* The registers in xAPIC mode, at `offset` 0 to 0xfff of their page. */
     uint64_t (*read)(void *context, uint32_t offset, unsigned size);
     void (*write)(void *context, uint32_t offset, unsigned size, uint64_t value);
+    /* Sends an IPI to the local APIC `id`; `icr`: mode and vector, as in ICR's low half. True if it took it.
+     */
+    bool (*send)(void *context, uint32_t id, uint32_t icr);
     /* PEND_TIMER was posted. */
     void (*timer_due)(void *context);
     /* The vCPU was reset by INIT. */

@@ -1,11 +1,15 @@
 /*
- * The part of KVM's paravirtual interface that stock kernels use: the clock, and hypercalls that say politely
- * no. Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
+ * The part of KVM's paravirtual interface that stock kernels use: the clock, and hypercalls (kvm_sched.c).
+ * Source: Linux, Documentation/virt/kvm/x86/msr.rst and hypercalls.rst.
  */
-#include "vmx/vcpu.h"
+#include "vmx/kvm_sched.h"
 #include "lib/errno.h"
 
 #define KVM_ENOSYS         1000
+#define KVM_EPERM          1
+#define HYPERCALL_KICK     5
+#define HYPERCALL_SEND_IPI 10
+#define HYPERCALL_YIELD    11
 #define PVCLOCK_TSC_STABLE BIT(0)
 
 /* Wall clock at guest time 0. A version that is odd says that it is being written. */
@@ -78,9 +82,31 @@ int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     return write_system_time(vcpu, value);
 }
 
-/* None is offered in CPUID; the answer to all is "no such call". */
+/* Arguments are in RBX, RCX, RDX and RSI; outside of 64-bit code the low halves count. */
+static int64_t call(struct vcpu *vcpu, uint64_t number, uint64_t mask)
+{
+    const uint64_t map[2] = { vcpu->gpr[GPR_RBX] & mask, vcpu->gpr[GPR_RCX] & mask };
+
+    switch (number) {
+    case HYPERCALL_KICK:
+        return kvm_kick(vcpu, map[1]);
+    case HYPERCALL_SEND_IPI:
+        return kvm_send_ipi(vcpu, map, vcpu->gpr[GPR_RDX] & mask, vcpu->gpr[GPR_RSI] & mask);
+    case HYPERCALL_YIELD:
+        return kvm_yield_to(vcpu, map[0]);
+    default:
+        return -KVM_ENOSYS;
+    }
+}
+
 void exit_hypercall(struct vcpu *vcpu)
 {
-    vcpu->gpr[GPR_RAX] = (uint64_t)-KVM_ENOSYS;
+    uint64_t mask = likely(vmx_ops->code_size(vcpu) == CODE_64) ? UINT64_MAX : UINT32_MAX;
+    struct gva_mode mode;
+    int64_t result;
+
+    vmx_ops->paging(vcpu, &mode);
+    result = likely(mode.cpl == 0) ? call(vcpu, vcpu->gpr[GPR_RAX] & mask, mask) : -KVM_EPERM;
+    vcpu->gpr[GPR_RAX] = (uint64_t)result & mask;
     vcpu_advance(vcpu);
 }

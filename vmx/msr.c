@@ -188,6 +188,13 @@ static int read_kvm(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     return 0;
 }
 
+static int read_kvm_steal(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = vcpu->kvm_steal;
+    return 0;
+}
+
 /* Sorted by number. */
 /* clang-format off */
 static const struct msr_rule rules[] = {
@@ -207,6 +214,7 @@ static const struct msr_rule rules[] = {
     { 0x6e0,      0x6e0,      read_intc,          write_intc },          /* TSC_DEADLINE */
     { 0x800,      0x8ff,      read_intc,          write_intc },          /* x2APIC */
     { 0x4b564d00, 0x4b564d01, read_kvm,           kvm_msr_write },       /* KVM clock */
+    { 0x4b564d03, 0x4b564d03, read_kvm_steal,     kvm_steal_write },     /* KVM's steal time */
     { 0xc0000080, 0xc0000080, read_backend,       write_efer },          /* EFER */
     { 0xc0000103, 0xc0000103, read_tsc_aux,       write_tsc_aux },       /* TSC_AUX */
 };

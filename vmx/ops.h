@@ -33,7 +33,8 @@ enum vmexit_reason {
     EXIT_NMI_WINDOW, /* the guest has left its NMI handler */
     EXIT_TASK_SWITCH,
     EXIT_XSETBV,
-    EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD, PAUSE */
+    EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD */
+    EXIT_PAUSE,      /* a PAUSE, one of many in a short time */
     EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
     EXIT_PROTECTED,  /* an instruction that the policy refuses: #GP(0) */
     EXIT_SHUTDOWN,   /* triple fault */
@@ -197,6 +198,10 @@ struct vmx_ops {
      */
     void (*apic_mode)(struct vcpu *vcpu);
     void (*apic_sync)(struct vcpu *vcpu);
+
+    /* What the TLB holds of the vCPU's translations goes before it is entered again. While it is not loaded.
+     */
+    void (*flush_tlb)(struct vcpu *vcpu);
 
     void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8); /* the task priority that the guest reads in CR8 */
 

@@ -9,6 +9,7 @@
 #include "kernel/panic.h"
 #include "lib/errno.h"
 #include "lib/string.h"
+#include "vmx/kvm_sched.h"
 
 #define CR0_RESET UINT64_C(0x60000010) /* CD NW ET */
 #define DR6_RESET UINT64_C(0xffff0ff0)
@@ -70,9 +71,17 @@ static void startup(struct vcpu *vcpu)
 /* An event waits that ends a HLT. */
 static bool wakes(const struct vcpu *vcpu)
 {
-    if (vcpu->event.valid || (vcpu->pending & PEND_INIT) || ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked))
+    if (vcpu->event.valid || vcpu->unhalted || (vcpu->pending & PEND_INIT) ||
+        ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked))
         return true;
     return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context);
+}
+
+/* Out of HLT. */
+static void wake_up(struct vcpu *vcpu)
+{
+    vcpu->state = VCPU_RUNNABLE;
+    vcpu->unhalted = false;
 }
 
 static void load(struct vcpu *vcpu)
@@ -81,6 +90,8 @@ static void load(struct vcpu *vcpu)
 
     if (cpu->vcpu == vcpu)
         return;
+    if (vcpu->steal_area)
+        kvm_show_running(vcpu);
     ASSERT(!cpu->vcpu);
     cpu->vcpu = vcpu;
     xstate_switch(vcpu->xstate, vcpu->xcr0);
@@ -112,6 +123,8 @@ static void leave(struct sched_task *task)
     vcpu->xcr0 = xstate_xcr0();
     read_debug_registers(vcpu->dr);
     cpu->vcpu = NULL;
+    if (vcpu->steal_area)
+        kvm_show_waiting(vcpu);
 }
 
 static void take_timer(struct vcpu *vcpu)
@@ -135,7 +148,7 @@ static __cold bool change_state(struct vcpu *vcpu, uint64_t pending)
     if (pending & PEND_STARTUP)
         startup(vcpu);
     if (vcpu->state == VCPU_HALTED && wakes(vcpu))
-        vcpu->state = VCPU_RUNNABLE;
+        wake_up(vcpu);
     return !(pending & PEND_LEAVE) && vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
 }
 
@@ -167,7 +180,7 @@ static bool run(struct sched_task *task)
     if (vcpu->pending & PEND_TIMER)
         take_timer(vcpu);
     if (vcpu->state == VCPU_HALTED && wakes(vcpu))
-        vcpu->state = VCPU_RUNNABLE;
+        wake_up(vcpu);
     if (vcpu->state == VCPU_STOPPED ||
         (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
         return false;
@@ -222,8 +235,9 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
         return -ENOMEM;
     vcpu->vm = vm;
     vcpu->index = (uint8_t)index;
-    vcpu->task =
-        (struct sched_task){ .run = run, .leave = leave, .put_away = put_away, .interrupt = interrupt };
+    vcpu->task = (struct sched_task){
+        .run = run, .leave = leave, .put_away = put_away, .interrupt = interrupt
+    };
     cpuid_build(&vcpu->cpuid, &config);
     vcpu->xstate = xstate_alloc();
     if (!vcpu->xstate)
@@ -253,7 +267,9 @@ void vcpu_power_on(struct vcpu *vcpu)
     xstate_reset(vcpu->xstate);
     vcpu->xcr0 = 1;
     vcpu->tsc_aux = 0;
-    vcpu->kvm_clock = 0;
+    vcpu->kvm_clock = vcpu->kvm_steal = 0;
+    vcpu->steal_area = NULL;
+    vcpu->unhalted = false;
     set_reset_state(vcpu);
     vcpu->state = vcpu->index ? VCPU_WAIT_SIPI : VCPU_STOPPED;
 }

@@ -59,8 +59,12 @@ struct vcpu {
     struct vcpu_code_page code_page;
     struct gva_memo fetch_memo; /* of the last instruction that was fetched */
     struct decode_cache decoded;
-    bool fault_known;   /* the one memory operand at hand is where exit.memory says */
-    uint64_t kvm_clock; /* MSR_KVM_SYSTEM_TIME_NEW as last written */
+    bool fault_known;    /* the one memory operand at hand is where exit.memory says */
+    bool unhalted;       /* its next HLT ends at once, as another vCPU asked; any CPU sets it */
+    void *steal_area;    /* struct kvm_steal_time in guest memory; NULL: none is wanted */
+    uint64_t steal_base; /* waiting that was told there, in ticks */
+    uint64_t kvm_steal;  /* MSR_KVM_STEAL_TIME as last written */
+    uint64_t kvm_clock;  /* MSR_KVM_SYSTEM_TIME_NEW as last written */
     uint64_t tsc_aux;
     uint64_t xcr0;
     void *xstate; /* FPU, SSE, AVX while another vCPU has the CPU */
@@ -195,4 +199,6 @@ void msr_reset(struct vm *vm);
 #define MSR_KVM_WALL_CLOCK_NEW  0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
 void exit_hypercall(struct vcpu *vcpu);
+#define MSR_KVM_STEAL_TIME 0x4b564d03u
+int kvm_steal_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) __must_check;
 int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) __must_check;

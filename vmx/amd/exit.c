@@ -12,6 +12,7 @@
 #define OPCODE_0F01   0x010f
 #define OPCODE_INVD   0x080f
 #define OPCODE_WBINVD 0x090f
+#define OPCODE_PAUSE  0x90f3
 
 /* Length of the instruction at RIP, which without prefixes has `opcode` in its first `opcode_size` bytes and
  * is `length` long. */
@@ -126,6 +127,10 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
     case VMEXIT_WBINVD:
         exit->reason = EXIT_SKIP;
         exit->length = length_of(vcpu, vmcb, OPCODE_WBINVD, 2, 2);
+        break;
+    case VMEXIT_PAUSE:
+        exit->reason = EXIT_PAUSE;
+        exit->length = length_of(vcpu, vmcb, OPCODE_PAUSE, 2, 2);
         break;
     case VMEXIT_XSETBV:
         exit->reason = EXIT_XSETBV;

@@ -18,6 +18,10 @@
 #define DR6_RESET       UINT64_C(0xffff0ff0)
 #define DR7_RESET       UINT64_C(0x400)
 
+/* PAUSEs until one exits, and the cycles between two that begin the count anew (15.14.4). */
+#define PAUSE_COUNT 3000
+#define PAUSE_GAP   128
+
 #define IOPM_ORDER  2 /* 12 KiB, rounded up to a block of 16 */
 #define MSRPM_ORDER 1 /* 8 KiB */
 
@@ -217,6 +221,11 @@ static void set_controls(struct vcpu *vcpu, struct vmcb *vmcb)
     vmcb->intercept_4 = (uint32_t)(INTERCEPT_VMRUN | INTERCEPT_VMMCALL | INTERCEPT_VMLOAD | INTERCEPT_VMSAVE |
                                    INTERCEPT_STGI | INTERCEPT_CLGI | INTERCEPT_SKINIT | INTERCEPT_WBINVD |
                                    INTERCEPT_MONITOR | INTERCEPT_MWAIT | INTERCEPT_XSETBV | INTERCEPT_RDPRU);
+    if (svm_machine.features & SVM_FEATURE_PAUSE_FILTER) {
+        vmcb->intercept_3 |= (uint32_t)INTERCEPT_PAUSE;
+        vmcb->pause_count = PAUSE_COUNT;
+        vmcb->pause_threshold = svm_machine.features & SVM_FEATURE_PAUSE_GAP ? PAUSE_GAP : 0;
+    }
     vmcb->iopm_base = svm_machine.iopm.raw;
     vmcb->msrpm_base = svm_machine.msrpm.raw;
     vmcb->tsc_offset = 0 - vcpu->vm->clock.origin;
@@ -359,6 +368,13 @@ static void svm_nmi_window(struct vcpu *vcpu, bool wanted)
     vmcb->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
 }
 
+static void svm_flush_tlb(struct vcpu *vcpu)
+{
+    struct svm_vcpu *svm = vcpu->backend;
+
+    svm->cpu = NULL; /* a new ASID has an empty TLB */
+}
+
 static void svm_set_cr8(struct vcpu *vcpu, uint8_t cr8)
 {
     struct vmcb *vmcb = vmcb_of(vcpu);
@@ -495,6 +511,7 @@ const struct vmx_ops vmx_ops_amd = {
     .inject = svm_inject,
     .window = svm_request_window,
     .nmi_window = svm_nmi_window,
+    .flush_tlb = svm_flush_tlb,
     .set_cr8 = svm_set_cr8,
     .get_system = svm_get_system,
     .set_system = svm_set_system,

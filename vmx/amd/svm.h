@@ -12,6 +12,8 @@
 #define SVM_FEATURE_NRIPS         BIT(3)
 #define SVM_FEATURE_FLUSH_BY_ASID BIT(6)
 #define SVM_FEATURE_DECODE        BIT(7)
+#define SVM_FEATURE_PAUSE_FILTER  BIT(10)
+#define SVM_FEATURE_PAUSE_GAP     BIT(12) /* PauseFilterThreshold */
 
 /* One vCPU's part that only AMD-V knows. Owned by the CPU that runs the vCPU. */
 struct svm_vcpu {

@@ -14,6 +14,7 @@
 #define INTERCEPT_CPUID     BIT(18)
 #define INTERCEPT_IRET      BIT(20)
 #define INTERCEPT_INVD      BIT(22)
+#define INTERCEPT_PAUSE     BIT(23)
 #define INTERCEPT_HLT       BIT(24)
 #define INTERCEPT_INVLPGA   BIT(26)
 #define INTERCEPT_IOIO_PROT BIT(27)
@@ -82,6 +83,7 @@
 #define VMEXIT_RDPMC             0x6fu
 #define VMEXIT_CPUID             0x72u
 #define VMEXIT_IRET              0x74u
+#define VMEXIT_PAUSE             0x77u
 #define VMEXIT_INVD              0x76u
 #define VMEXIT_HLT               0x78u
 #define VMEXIT_INVLPGA           0x7au

@@ -189,8 +189,10 @@ static __cold void decode_rare(struct vcpu *vcpu, uint32_t reason)
         break;
     case REASON_INVD:
     case REASON_WBINVD:
-    case REASON_PAUSE:
         decode_instruction(vcpu, EXIT_SKIP);
+        break;
+    case REASON_PAUSE:
+        decode_instruction(vcpu, EXIT_PAUSE);
         break;
     case REASON_XSETBV:
         decode_instruction(vcpu, EXIT_XSETBV);

@@ -15,6 +15,10 @@
 
 #define PAT_RESET UINT64_C(0x0007040600070406)
 
+/* TSC ticks: PAUSEs no further apart than this are one loop, which exits when it has lasted that long. */
+#define PLE_GAP    128
+#define PLE_WINDOW 4096
+
 #define INVEPT_SINGLE  1u
 #define INVVPID_SINGLE 1u
 
@@ -182,6 +186,10 @@ static void set_controls(const struct vcpu *vcpu, struct vmx_vcpu *vmx)
     vmcs_write(VMCS_LINK_POINTER, UINT64_MAX);
     if (vmx->vpid)
         vmcs_write(VMCS_VPID, vmx->vpid);
+    if (m->controls.value[CONTROL_SECONDARY] & SECONDARY_PAUSE_LOOP) {
+        vmcs_write(VMCS_PLE_GAP, PLE_GAP);
+        vmcs_write(VMCS_PLE_WINDOW, PLE_WINDOW);
+    }
     if (vmx->apic_page) {
         vmcs_write(VMCS_VIRTUAL_APIC_ADDRESS, vmx->apic_page_pa.raw);
         vmcs_write(VMCS_TPR_THRESHOLD, 0);
@@ -423,6 +431,11 @@ static void vmx_nmi_window(struct vcpu *vcpu, bool wanted)
     set_primary(vcpu->backend, (uint32_t)PRIMARY_NMI_WINDOW, wanted);
 }
 
+static void vmx_flush_tlb(struct vcpu *vcpu)
+{
+    vmx_flush(vcpu->backend);
+}
+
 static void vmx_set_cr8(struct vcpu *vcpu, uint8_t cr8)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
@@ -463,6 +476,7 @@ const struct vmx_ops vmx_ops_intel = {
     .nmi_window = vmx_nmi_window,
     .apic_mode = vmx_apic_mode,
     .apic_sync = vmx_apic_sync,
+    .flush_tlb = vmx_flush_tlb,
     .set_cr8 = vmx_set_cr8,
     .get_system = vmx_get_system,
     .set_system = vmx_set_system,
