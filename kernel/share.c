@@ -290,13 +290,13 @@ static void rebase(struct share_entity *e, uint64_t fair)
     e->virtual_time = sooner(e->virtual_time, fair + e->grain * (SHARE_SLICE_US / SHARE_GRAIN_US));
 }
 
-/* It ran, and waits. What it had while nobody else could use the CPU is forgotten beyond a slice. */
+/* It ran, and waits. What it had while nobody else could use the CPU is forgotten beyond two turns. */
 static void displace(const struct share *s, struct share_entity *e)
 {
     uint64_t to;
 
     e->tag = furthest(s, e->allowed);
-    to = e->tag + e->grain * (SHARE_SLICE_US / SHARE_GRAIN_US);
+    to = e->tag + e->grain * (2 * SHARE_SLICE_US / SHARE_GRAIN_US);
     if (unlikely(before(to, e->virtual_time)))
         move_in_order(s, e, to);
 }
