@@ -370,6 +370,11 @@ size_t uart_space(void)
     return RING_SIZE - (uart.head - uart.tail);
 }
 
+size_t uart_queued(void)
+{
+    return uart.head - uart.tail;
+}
+
 uint64_t uart_lost(void)
 {
     return uart.lost;

@@ -48,6 +48,9 @@ void uart_write(const char *text, size_t length);
 /* Bytes that uart_write() takes now without loss. */
 size_t uart_space(void);
 
+/* Bytes that wait for the line; at 115200 baud it takes 11.5 of them in a millisecond. */
+size_t uart_queued(void);
+
 /* Bytes lost since start because the ring was full or the UART stuck. */
 uint64_t uart_lost(void);
 

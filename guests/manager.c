@@ -495,6 +495,11 @@ const char *manager_console(void)
     return manager.config ? manager.config->console : "";
 }
 
+const struct config *manager_config(void)
+{
+    return manager.config;
+}
+
 struct managed *manager_attached(void)
 {
     struct managed *vm = NULL;

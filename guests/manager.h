@@ -68,6 +68,9 @@ struct managed *manager_attached(void);
 /* The config's `console`, empty if it names none. Valid after manager_init(). */
 const char *manager_console(void);
 
+/* What the config says; NULL: there is none. Valid after manager_init(). */
+const struct config *manager_config(void);
+
 /* Called when no VM is left running and the config asks for poweroff or reboot: last chance to flush. */
 void manager_on_end(void (*end)(bool reboot));
 

@@ -50,13 +50,39 @@ bool console_type(struct console *console, char c)
     return true;
 }
 
+uint64_t console_oldest(const struct console *console)
+{
+    uint64_t head = LOAD(console->out_head);
+
+    return head - min_u64(head, OUT_SURE);
+}
+
+void console_replay(struct console *console)
+{
+    console->out_tail = min_u64(console_oldest(console), console->out_seen);
+}
+
+void console_rewind(struct console *console, unsigned lines, size_t bytes)
+{
+    uint64_t oldest = console_oldest(console), at = console->out_seen;
+
+    console->out_tail = at;
+    if (at <= oldest)
+        return;
+    oldest = max_u64(oldest, at - min_u64(at, bytes));
+    for (at--; at > oldest; at--) /* the last byte may be the newline of the last line */
+        if (console->out[(at - 1) % CONSOLE_OUT] == '\n' && --lines == 0)
+            break;
+    console->out_tail = at;
+}
+
 /*
  * The writer does not wait for the reader: it may overwrite what is being copied. So the head is read again
  * after the copy, and the copy is made again if the writer has come round to where it began.
  */
-size_t console_take(struct console *console, char *to, size_t size, uint64_t *lost)
+size_t console_read(const struct console *console, uint64_t *at, char *to, size_t size, uint64_t *lost)
 {
-    uint64_t tail = console->out_tail, head = LOAD(console->out_head);
+    uint64_t tail = *at, head = LOAD(console->out_head);
     size_t count;
 
     do {
@@ -67,7 +93,15 @@ size_t console_take(struct console *console, char *to, size_t size, uint64_t *lo
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         head = LOAD(console->out_head);
     } while (head - tail > OUT_SURE);
-    *lost = tail - console->out_tail;
-    console->out_tail = tail + count;
+    *lost = tail - *at;
+    *at = tail + count;
+    return count;
+}
+
+size_t console_take(struct console *console, char *to, size_t size, uint64_t *lost)
+{
+    size_t count = console_read(console, &console->out_tail, to, size, lost);
+
+    console->out_seen = max_u64(console->out_seen, console->out_tail);
     return count;
 }

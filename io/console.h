@@ -13,7 +13,8 @@
 struct console {
     char out[CONSOLE_OUT];
     uint64_t out_head; /* bytes ever written; the next goes to out[out_head % CONSOLE_OUT] */
-    uint64_t out_tail; /* bytes the wire has taken */
+    uint64_t out_tail; /* where the wire takes the next byte */
+    uint64_t out_seen; /* bytes that the wire has taken at least once; >= out_tail */
     char in[CONSOLE_IN];
     uint32_t in_head, in_tail;           /* free-running */
     void (*output_ready)(void *context); /* a byte was written: the wire may want to look; NULL: nobody */
@@ -30,9 +31,26 @@ bool console_has_input(const struct console *console);
 
 /*
  * For the wire. console_type() calls input_ready, so it belongs on the CPU that owns the device; it returns
- * false if the ring is full and the byte not taken. console_take() moves up to `size` of the oldest bytes
- * that the wire has not seen and sets *lost to the number that were overwritten before it came (all but the
- * last CONSOLE_OUT - 1 are).
+ * false if the ring is full and the byte not taken. console_take() moves up to `size` bytes from where the
+ * wire stands, at first the oldest that it has not seen, and sets *lost to the number that were overwritten
+ * before it came (all but the last CONSOLE_OUT - 1 are).
  */
 bool console_type(struct console *console, char c);
 size_t console_take(struct console *console, char *to, size_t size, uint64_t *lost);
+
+/*
+ * Output stays where it is until it is overwritten, so the wire may go back: console_replay() to the oldest
+ * byte that is kept; console_rewind() to what was never seen, and before it up to `lines` >= 1 lines that
+ * were, of at most `bytes` bytes.
+ */
+void console_replay(struct console *console);
+void console_rewind(struct console *console, unsigned lines, size_t bytes);
+
+/* The position of the oldest byte that is kept; positions count from the first byte ever put. */
+uint64_t console_oldest(const struct console *console);
+
+/*
+ * For another reader, with a position *at of its own, from 0: copies bytes and moves *at, as console_take()
+ * does. It takes nothing from the wire.
+ */
+size_t console_read(const struct console *console, uint64_t *at, char *to, size_t size, uint64_t *lost);

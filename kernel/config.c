@@ -2,6 +2,7 @@
 #include "kernel/config_check.h"
 #include "lib/errno.h"
 #include "lib/format.h"
+#include "lib/keyname.h"
 #include "lib/spell.h"
 #include "lib/string.h"
 
@@ -16,6 +17,7 @@ enum kind {
     KIND_FLAG,    /* a boolean */
     KIND_LIMIT,   /* an integer, 0 .. limit, into unsigned */
     KIND_CHOICE,  /* a string out of `choices`, their index into an enum */
+    KIND_PREFIX,  /* a string: a control key, into char */
     KIND_MODULES, /* an array of modules */
     KIND_AFTER,   /* an array of names of VMs */
 };
@@ -54,6 +56,9 @@ static const struct key host_keys[HOST_KEYS] = {
     [HOST_WHEN_ALL_STOPPED] = { "when-all-stopped", KIND_CHOICE, false,
                                 offsetof(struct config, when_all_stopped), ARRAY_SIZE(stopped_names),
                                 "\"poweroff\"", stopped_names },
+    [HOST_PREFIX] = { "prefix", KIND_PREFIX, false, offsetof(struct config, prefix), 0, "\"ctrl-a\"", NULL },
+    [HOST_ECHO_CONSOLES] = { "echo-consoles", KIND_FLAG, false, offsetof(struct config, echo_consoles), 0,
+                             NULL, NULL },
 };
 
 static const struct key vm_keys[VM_KEYS] = {
@@ -182,7 +187,8 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
         [KIND_PATH] = "a string such as ",    [KIND_MEMORY] = "a string such as ",
         [KIND_COUNT] = "an integer such as ", [KIND_FLAG] = "true or false",
         [KIND_LIMIT] = "an integer such as ", [KIND_CHOICE] = "a string such as ",
-        [KIND_MODULES] = "an array such as ", [KIND_AFTER] = "an array such as ",
+        [KIND_PREFIX] = "a string such as ",  [KIND_MODULES] = "an array such as ",
+        [KIND_AFTER] = "an array such as ",
     };
 
     add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
@@ -314,14 +320,25 @@ static void set_choice(struct reader *r, const struct key *key, unsigned *to, co
                   names[2]);
 }
 
+static void set_prefix(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+{
+    char text[16];
+    const char *fault;
+
+    toml_string(event, text, sizeof(text));
+    fault = key_prefix(text, to);
+    if (fault)
+        add_error(r, event->place, "%s cannot be '%s': it %s", key->name, text, fault);
+}
+
 /* Checks one value and stores it in its field of `base`, the struct of its table. */
 static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
 {
     static const enum toml_type types[] = {
         [KIND_TEXT] = TOML_STRING,   [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
         [KIND_MEMORY] = TOML_STRING, [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
-        [KIND_LIMIT] = TOML_INTEGER, [KIND_CHOICE] = TOML_STRING, [KIND_MODULES] = TOML_ARRAY,
-        [KIND_AFTER] = TOML_ARRAY,
+        [KIND_LIMIT] = TOML_INTEGER, [KIND_CHOICE] = TOML_STRING, [KIND_PREFIX] = TOML_STRING,
+        [KIND_MODULES] = TOML_ARRAY, [KIND_AFTER] = TOML_ARRAY,
     };
     void *field = (char *)base + key->offset;
 
@@ -349,6 +366,9 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
         break;
     case KIND_CHOICE:
         set_choice(r, key, field, event);
+        break;
+    case KIND_PREFIX:
+        set_prefix(r, key, field, event);
         break;
     case KIND_MODULES: /* their elements follow */
     case KIND_AFTER:
@@ -666,6 +686,7 @@ int config_parse(struct config *config, const char *text, size_t size)
     struct reader reader = { .config = config };
 
     memset(config, 0, sizeof(*config));
+    config->prefix = KEY_CTRL_A;
     toml_parse(text, size, on_event, &reader);
     for (unsigned i = 0; i < config->vm_count; i++)
         check_vm(&reader, &config->vm[i]);

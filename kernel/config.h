@@ -27,7 +27,14 @@ enum config_restart { RESTART_NO, RESTART_YES }; /* "stop", "restart" */
  * The keys of each table; they index its `at[]`, which says where the key stands in the file, for messages.
  * line 0: not given; column 0: only misspelt, in that line.
  */
-enum config_host_key { HOST_CONSOLE, HOST_ATTACH, HOST_WHEN_ALL_STOPPED, HOST_KEYS };
+enum config_host_key {
+    HOST_CONSOLE,
+    HOST_ATTACH,
+    HOST_WHEN_ALL_STOPPED,
+    HOST_PREFIX,
+    HOST_ECHO_CONSOLES,
+    HOST_KEYS
+};
 enum config_module_key { MODULE_PATH, MODULE_CMDLINE, MODULE_KEYS };
 enum config_vm_key {
     VM_CPUS,
@@ -98,6 +105,8 @@ struct config {
     char console[64];       /* host.console, e.g. "com1,115200"; empty: not said */
     char attach[CONFIG_NAME_MAX];
     enum config_all_stopped when_all_stopped; /* default ALL_STOPPED_SHELL */
+    char prefix;                              /* the control character of Plinth's own keys; default Ctrl-A */
+    bool echo_consoles;                       /* every console's lines on the serial line; default false */
     unsigned vm_count;
     struct config_vm vm[CONFIG_MAX_VMS];
     unsigned error_count; /* may exceed CONFIG_MAX_ERRORS: the first ones are kept, in the order of lines */

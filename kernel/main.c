@@ -181,6 +181,7 @@ _Noreturn static void main_stack_start(void)
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
     follow_config_console(manager_console());
+    wire_configure(manager_config());
     manager_on_end(end);
     manager_autostart();
     log_info("plinth: ready");

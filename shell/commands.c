@@ -27,7 +27,8 @@ static void run_help(int count, char *word[SHELL_ARGS])
     (void)word;
     for (const struct shell_command *c = shell_commands; c->name; c++)
         wire_print("%-9s %-4s %s\r\n", c->name, c->arguments, c->help);
-    wire_print("Ctrl-A n and Ctrl-A p show the next and previous VM's console, Ctrl-A d comes back.\r\n");
+    wire_print("%s n and %s p show the next and previous VM's console, %s d comes back.\r\n", wire_prefix(),
+               wire_prefix(), wire_prefix());
 }
 
 static void run_list(int count, char *word[SHELL_ARGS])

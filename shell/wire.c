@@ -2,22 +2,67 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "drivers/uart.h"
+#include "io/line.h"
 #include "kernel/post.h"
 #include "lib/format.h"
+#include "lib/keyname.h"
 #include "lib/string.h"
+#include "shell/echo.h"
 #include "shell/shell.h"
 
 #define RETRY_US 2000 /* how long to wait for the line when it is slower than the guest */
 
+/* What a user who comes back sees again: a screenful, to know where he was. */
+#define AGAIN_LINES 24
+#define AGAIN_BYTES 4096
+
 static struct {
     struct managed *attached; /* NULL: the shell */
-    bool prefix;              /* Ctrl-A was typed */
+    char prefix_key;
+    char prefix_name[KEY_NAME_MAX];
+    bool prefix;           /* it was typed */
+    struct line_tail line; /* of the guest that is shown */
     struct timer retry;
 } wire;
 
 static const char help[] =
-    "\r\nKeys: Ctrl-A d or Ctrl-]: to Plinth's shell   Ctrl-A n, p: next, previous VM's console\r\n"
-    "      Ctrl-A a: a Ctrl-A for the guest         Ctrl-A ?: this help\r\n";
+    "\r\nKeys: %s d or Ctrl-]: to Plinth's shell   %s n, p: next, previous VM's console\r\n"
+    "      %s h: all output that is kept       %s a: a %s for the guest   %s ?: this help\r\n";
+
+const char *wire_prefix(void)
+{
+    return wire.prefix_name;
+}
+
+/* Takes what stands on the line out of the way of a line of its own. */
+static void leave_line(void)
+{
+    if (!wire.attached)
+        shell_hide_line();
+    else if (wire.line.length)
+        uart_write("\r\n", 2);
+}
+
+/* Goes on with what stood on the line: a guest's unfinished line is shown again. */
+static void resume_line(void)
+{
+    char text[LINE_TAIL + 1];
+
+    if (!wire.attached)
+        shell_show_line();
+    else
+        uart_write(text, line_tail_get(&wire.line, text));
+}
+
+static_assert(LINE_TAIL + 1 + 2 <= UART_FRAME_MAX, "both happen around a line of the log");
+
+void wire_line(const char *text, size_t length)
+{
+    leave_line();
+    uart_write(text, length);
+    uart_write("\r\n", 2);
+    resume_line();
+}
 
 static void say_lost(uint64_t lost)
 {
@@ -50,6 +95,8 @@ static void drain(void)
         if (!length)
             return;
         uart_write(text, length);
+        for (size_t i = 0; i < length; i++)
+            line_tail_put(&wire.line, text[i]);
     }
 }
 
@@ -77,14 +124,19 @@ static void retry(struct timer *timer)
 
 void wire_attach(struct managed *vm)
 {
+    if (wire.attached)
+        echo_shown(wire.attached);
     wire.attached = vm;
+    wire.line = (struct line_tail){ .length = 0 };
     if (!vm) {
         shell_prompt();
         return;
     }
-    wire_print("\r\n[console of %s: Ctrl-A d for Plinth's shell, Ctrl-A ? for help]\r\n", vm->config->name);
+    wire_print("\r\n[console of %s: %s d for Plinth's shell, %s ? for help]\r\n", vm->config->name,
+               wire_prefix(), wire_prefix());
     if (!vm->machine)
         return;
+    console_rewind(&vm->machine->console, AGAIN_LINES, AGAIN_BYTES);
     vm->machine->console.output_context = vm;
     vm->machine->console.output_ready = output_ready;
     drain();
@@ -93,6 +145,35 @@ void wire_attach(struct managed *vm)
 bool wire_in_shell(void)
 {
     return !wire.attached;
+}
+
+bool wire_shows(const struct managed *vm)
+{
+    return wire.attached == vm;
+}
+
+/* All that the console still holds, once more. */
+static void history(void)
+{
+    struct console *console = &wire.attached->machine->console;
+    uint64_t gone = console_oldest(console);
+
+    wire_print("\r\n[all output of %s that is kept; %llu bytes before it are gone]\r\n",
+               wire.attached->config->name, (unsigned long long)gone);
+    wire.line = (struct line_tail){ .length = 0 };
+    console_replay(console);
+    drain();
+}
+
+static void show_help(void)
+{
+    const char *prefix = wire_prefix();
+
+    wire_print(help, prefix, prefix, prefix, prefix, prefix, prefix);
+    if (wire.attached)
+        resume_line();
+    else
+        shell_prompt();
 }
 
 /* The next or previous VM that has a console. */
@@ -129,14 +210,17 @@ static void command_key(char c)
         attach_neighbour(manager_count() > 1 ? manager_count() - 1 : 1);
         break;
     case 'a':
-    case WIRE_PREFIX:
         if (wire.attached)
-            to_guest(WIRE_PREFIX);
+            to_guest(wire.prefix_key);
         break;
+    case 'h':
+        if (wire.attached && wire.attached->machine) {
+            history();
+            break;
+        }
+        /* fall through */
     default:
-        uart_write(help, sizeof(help) - 1);
-        if (!wire.attached)
-            shell_prompt();
+        show_help();
         break;
     }
 }
@@ -146,12 +230,12 @@ static void received(void *context, char c)
     (void)context;
     if (wire.prefix) {
         wire.prefix = false;
-        command_key(c);
-    } else if (c == WIRE_PREFIX) {
+        command_key(c == wire.prefix_key ? 'a' : c);
+    } else if (c == wire.prefix_key) {
         wire.prefix = true;
     } else if (!wire.attached) {
         shell_input(c);
-    } else if (c == WIRE_DETACH) {
+    } else if (c == KEY_CTRL_BRACKET) {
         wire_attach(NULL);
     } else {
         to_guest(c);
@@ -173,20 +257,8 @@ void wire_print(const char *fmt, ...)
 void wire_flush(void)
 {
     drain();
+    echo_flush();
     uart_flush();
-}
-
-/* The log interrupts the shell's input line; it stands among a guest's output as it comes. */
-static void before_log(void)
-{
-    if (!wire.attached)
-        shell_hide_line();
-}
-
-static void after_log(void)
-{
-    if (!wire.attached)
-        shell_show_line();
 }
 
 /* Nobody wants to look at a console behind which nothing runs. */
@@ -200,10 +272,22 @@ static void vm_stopped(struct managed *vm)
 
 void wire_init(void)
 {
-    const struct uart_log_frame frame = { .before = before_log, .after = after_log };
+    const struct uart_log_frame frame = { .before = leave_line, .after = resume_line };
 
+    wire.prefix_key = KEY_CTRL_A;
+    key_name(wire.prefix_key, wire.prefix_name);
     uart_log_frame(&frame);
     timer_init(&wire.retry, &this_cpu()->timers, retry);
     uart_start(received, NULL);
     manager_on_stop(vm_stopped);
+}
+
+void wire_configure(const struct config *config)
+{
+    if (!config)
+        return;
+    wire.prefix_key = config->prefix;
+    key_name(wire.prefix_key, wire.prefix_name);
+    if (config->echo_consoles)
+        echo_start();
 }

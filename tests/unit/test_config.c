@@ -113,6 +113,8 @@ static void fills_in_defaults(void **state)
     assert_string_equal(config.console, "");
     assert_string_equal(config.attach, "");
     assert_int_equal(config.when_all_stopped, ALL_STOPPED_SHELL);
+    assert_int_equal(config.prefix, 1);
+    assert_false(config.echo_consoles);
     assert_int_equal(config.vm[0].cpus, 1);
     assert_string_equal(config.vm[0].initrd, "");
     assert_string_equal(config.vm[0].cmdline, "");
@@ -467,6 +469,10 @@ static void checks_host(void **state)
           "5:20 when-all-stopped must be \"shell\", \"poweroff\" or \"reboot\"\n" },
         { "when-all-stopped = true",
           "5:20 when-all-stopped must be a string such as \"poweroff\", not a boolean\n" },
+        { "prefix = 'ctrl-m'", "5:10 prefix cannot be 'ctrl-m': it is what the Enter key sends\n" },
+        { "prefix = 'b'", "5:10 prefix cannot be 'b': it is no control key; write for example \"ctrl-a\"\n" },
+        { "prefix = 1", "5:10 prefix must be a string such as \"ctrl-a\", not an integer\n" },
+        { "echo-consoles = 1", "5:17 echo-consoles must be true or false, not an integer\n" },
         { "colour = 1", "5:1 unknown key 'colour' in [host]; docs/config.md lists the known ones\n" },
         { "console = 1", "5:11 console must be a string such as \"com1,115200\", not an integer\n" },
     };
@@ -478,8 +484,13 @@ static void checks_host(void **state)
         /* An attach that was refused is not looked up as well. */
         expect_errors(text, rows[i].error);
         assert_string_equal(config.attach, "");
+        assert_int_equal(config.prefix, 1);
         assert_false(config.vm[0].broken);
     }
+    expect_errors("[vm.a]\nmemory = '2M'\nkernel = 'k'\n[host]\nprefix = 'ctrl-b'\necho-consoles = true\n",
+                  "");
+    assert_int_equal(config.prefix, 2);
+    assert_true(config.echo_consoles);
 }
 
 static void reads_supervision(void **state)

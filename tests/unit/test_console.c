@@ -67,6 +67,84 @@ static void scrollback_stays_after_it_is_taken(void **state)
     assert_int_equal(console.out[0], 'a');
 }
 
+static void put(const char *text)
+{
+    for (; *text; text++)
+        console_put(&console, *text);
+}
+
+static void expect_taken(const char *expected)
+{
+    static char text[CONSOLE_OUT];
+    uint64_t lost;
+    size_t count = console_take(&console, text, sizeof(text) - 1, &lost);
+
+    text[count] = '\0';
+    assert_string_equal(text, expected);
+    assert_int_equal(lost, 0);
+}
+
+static void the_last_lines_come_again(void **state)
+{
+    (void)state;
+    console_rewind(&console, 2, 100);
+    expect_taken("");
+    put("one\ntwo\nthree\n");
+    console_rewind(&console, 2, 100); /* nothing was seen */
+    expect_taken("one\ntwo\nthree\n");
+    put("new\n");
+    console_rewind(&console, 2, 100);
+    expect_taken("two\nthree\nnew\n");
+    put("half");
+    expect_taken("half");
+    console_rewind(&console, 2, 100);
+    expect_taken("new\nhalf");
+    console_rewind(&console, 99, 6); /* bytes are a bound as well */
+    expect_taken("w\nhalf");
+    console_rewind(&console, 99, 100);
+    expect_taken("one\ntwo\nthree\nnew\nhalf");
+}
+
+static void all_that_is_kept_comes_again(void **state)
+{
+    char text[8];
+    uint64_t lost;
+
+    (void)state;
+    put("one\ntwo\n");
+    console_replay(&console);
+    expect_taken("one\ntwo\n");
+    console_replay(&console);
+    assert_int_equal(console_take(&console, text, 2, &lost), 2);
+    console_rewind(&console, 1, 100); /* what was seen before stays seen */
+    expect_taken("two\n");
+    for (unsigned i = 0; i < CONSOLE_OUT + 100; i++)
+        console_put(&console, '.');
+    assert_int_equal(console_oldest(&console), 8 + 101);
+    console_rewind(&console, 24, 4096); /* the seen lines are gone, and some that were not seen */
+    assert_int_equal(console_take(&console, text, 2, &lost), 2);
+    assert_int_equal(lost, 101);
+}
+
+static void a_second_reader_takes_nothing_away(void **state)
+{
+    static char text[CONSOLE_OUT];
+    uint64_t at = 0, lost;
+
+    (void)state;
+    put("abc");
+    assert_int_equal(console_read(&console, &at, text, 2, &lost), 2);
+    assert_memory_equal(text, "ab", 2);
+    assert_int_equal(at, 2);
+    expect_taken("abc");
+    assert_int_equal(console_read(&console, &at, text, 2, &lost), 1);
+    for (unsigned i = 0; i < CONSOLE_OUT; i++)
+        console_put(&console, '.');
+    assert_int_equal(console_read(&console, &at, text, sizeof(text), &lost), CONSOLE_OUT - 1);
+    assert_int_equal(lost, 1);
+    assert_int_equal(at, 3 + CONSOLE_OUT);
+}
+
 static void typed_input_waits_for_the_device(void **state)
 {
     char c;
@@ -117,6 +195,9 @@ int main(void)
         cmocka_unit_test_setup(output_is_taken_in_order, setup),
         cmocka_unit_test_setup(the_oldest_output_gives_way, setup),
         cmocka_unit_test_setup(scrollback_stays_after_it_is_taken, setup),
+        cmocka_unit_test_setup(the_last_lines_come_again, setup),
+        cmocka_unit_test_setup(all_that_is_kept_comes_again, setup),
+        cmocka_unit_test_setup(a_second_reader_takes_nothing_away, setup),
         cmocka_unit_test_setup(typed_input_waits_for_the_device, setup),
         cmocka_unit_test_setup(indices_may_wrap, setup),
         cmocka_unit_test_setup(each_side_hears_of_the_other, setup),
