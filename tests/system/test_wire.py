@@ -1,0 +1,80 @@
+"""The wire: what a console shows to who comes back, the prefix, the echo of all consoles, and whole lines."""
+
+import pytest
+
+PROMPT = r"plinth> "
+TALK = '[vm.one]\nmemory = "16M"\nkernel = "talk.elf"\n'
+TWO = '[vm.two]\nmemory = "128M"\nkernel = "halt.elf"\nautostart = false\n'
+
+
+@pytest.fixture
+def talk(boot, guest):
+    def start(host=""):
+        machine = boot(f"[host]\nattach = \"one\"\n{host}\n{TALK}{TWO}", {"talk.elf": guest("talk"), "halt.elf": guest("halt")})
+        machine.expect(r"talk: ready")
+        return machine
+    return start
+
+
+def test_who_comes_back_sees_where_he_was(talk):
+    machine = talk()
+    machine.send("m")
+    machine.expect(r"line 60 of 60\r+\n")
+    machine.send("u\x01d")  # the rest comes while nobody looks
+    machine.expect(PROMPT)
+    machine.send("version\r")
+    machine.expect(PROMPT)
+    machine.send("\x01n")
+    machine.expect(r"console of one[^\n]*\n(line (\d+) of 60)")
+    assert int(machine.child.match[2]) >= 37
+    machine.expect(r"line 60 of 60\r+\nan unfinished line")
+    machine.send("\x01h")
+    machine.expect(r"all output of one that is kept; 0 bytes before it are gone\]\s+talk: ready\s+line 1 of 60\r")
+    machine.expect(r"line 60 of 60\r+\nan unfinished line")
+
+
+def test_another_prefix(talk):
+    machine = talk('prefix = "ctrl-b"')
+    machine.send("\x01")
+    machine.expect(r"typed: 1\r")
+    machine.send("\x02?")
+    machine.expect(r"Keys: Ctrl-B d")
+    machine.send("\x02\x02")
+    machine.expect(r"typed: 2\r")
+    machine.send("\x02d")
+    machine.expect(PROMPT)
+    machine.send("help\r")
+    machine.expect(r"Ctrl-B d comes back")
+
+
+def test_the_log_leaves_a_guests_line_whole(talk):
+    machine = talk()
+    machine.send("u")
+    machine.expect("an unfinished line")
+    machine.send("\x01d")
+    machine.expect(PROMPT)
+    machine.send("start two\rconsole one\r")
+    machine.expect(r"an unfinished line\r+\n\[[^\r\n]*vm two: started[^\r\n]*\r+\nan unfinished line")
+
+
+def test_echo(talk):
+    """All consoles but the one that is shown, line by line, without what a terminal obeys."""
+    machine = talk("echo-consoles = true")
+    machine.send("e")
+    machine.expect(r"colours: \x1b\[31mred")
+    assert "one: " not in machine.child.before
+    machine.send("eu\x01d")
+    machine.expect(r"\x1b\[K" r"one: colours: red, done\r+\nplinth> ")
+    machine.send("\x01n")
+    machine.expect("an unfinished line")
+    machine.send("w\x01d")
+    machine.expect(r"\x1b\[Kone: [0-9a-z ]*[0-9]* \[\d+ bytes cut\]\r+\n")
+
+
+def test_echo_of_a_flood_leaves_the_shell_alive(talk):
+    machine = talk("echo-consoles = true")
+    machine.send("f\x01d")
+    machine.expect(r"one: line 100 of 6000\r")
+    machine.send("version\r")
+    machine.expect(r"Plinth \d+\.\d+")
+    machine.expect(r"one: line [2-9]\d\d of 6000\r")
