@@ -82,7 +82,7 @@ void console_rewind(struct console *console, unsigned lines, size_t bytes)
  */
 size_t console_read(const struct console *console, uint64_t *at, char *to, size_t size, uint64_t *lost)
 {
-    uint64_t tail = *at, head = LOAD(console->out_head);
+    uint64_t head = LOAD(console->out_head), tail = min_u64(*at, head);
     size_t count;
 
     do {
@@ -93,7 +93,7 @@ size_t console_read(const struct console *console, uint64_t *at, char *to, size_
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         head = LOAD(console->out_head);
     } while (head - tail > OUT_SURE);
-    *lost = tail - *at;
+    *lost = tail - min_u64(*at, tail);
     *at = tail + count;
     return count;
 }

@@ -51,6 +51,6 @@ uint64_t console_oldest(const struct console *console);
 
 /*
  * For another reader, with a position *at of its own, from 0: copies bytes and moves *at, as console_take()
- * does. It takes nothing from the wire.
+ * does. It takes nothing from the wire. A position beyond the end counts as the end.
  */
 size_t console_read(const struct console *console, uint64_t *at, char *to, size_t size, uint64_t *lost);

@@ -100,38 +100,13 @@ struct reader {
     char where[24 + CONFIG_NAME_MAX]; /* the table being read, for messages */
 };
 
-static __printf(4, 0) void add_error_v(struct config *config, struct config_vm *vm, struct toml_place place,
-                                       const char *fmt, va_list args)
-{
-    if (vm)
-        vm->broken = true;
-    if (config->error_count++ >= CONFIG_MAX_ERRORS)
-        return;
-    struct config_error *error = &config->error[config->error_count - 1];
-    error->line = place.line;
-    error->column = place.column;
-    format_text_v(error->text, sizeof(error->text), fmt, args);
-    for (char *c = error->text; *c; c++) /* a quoted key may hold escapes that a terminal obeys */
-        if ((uint8_t)*c < 0x20 || *c == 0x7f)
-            *c = '?';
-}
-
 /* Appends an error, which breaks the VM being read. */
 static __printf(3, 4) void add_error(struct reader *r, struct toml_place place, const char *fmt, ...)
 {
     va_list args;
 
     va_start(args, fmt);
-    add_error_v(r->config, r->vm, place, fmt, args);
-    va_end(args);
-}
-
-void config_error(struct config *config, struct config_vm *vm, struct toml_place place, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    add_error_v(config, vm, place, fmt, args);
+    config_error_v(r->config, r->vm, place, fmt, args);
     va_end(args);
 }
 
@@ -665,22 +640,6 @@ static void check_vm(struct reader *r, struct config_vm *vm)
         check_required(r, &module_table, vm->module[i].at, vm->module[i].place);
 }
 
-/* By insertion: there are few, and most are in order. */
-static void sort_errors(struct config *config)
-{
-    for (unsigned i = 1; i < config->error_count && i < CONFIG_MAX_ERRORS; i++) {
-        struct config_error error = config->error[i];
-        unsigned to = i;
-        for (; to > 0; to--) {
-            const struct config_error *before = &config->error[to - 1];
-            if (before->line < error.line || (before->line == error.line && before->column <= error.column))
-                break;
-            config->error[to] = *before;
-        }
-        config->error[to] = error;
-    }
-}
-
 int config_parse(struct config *config, const char *text, size_t size)
 {
     struct reader reader = { .config = config };
@@ -696,6 +655,6 @@ int config_parse(struct config *config, const char *text, size_t size)
         add_error(&reader, (struct toml_place){ 1, 1 },
                   "no VM is described; write for example: [vm.demo], and below it memory = \"256M\" and "
                   "kernel = \"vmlinuz\"");
-    sort_errors(config);
+    config_sort_errors(config);
     return config->error_count == 0 ? 0 : -EINVAL;
 }

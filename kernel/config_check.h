@@ -1,12 +1,18 @@
-/* What can be checked of a config only when all of it was read: names of VMs that other places use. Part of
- * config.c; nobody else includes this. */
+/* The list of errors, and what can be checked of a config only when all of it was read: names of VMs that
+ * other places use. Part of config.c; nobody else includes this. */
 #pragma once
 
+#include <stdarg.h>
 #include "kernel/config.h"
 
 /* Appends an error; it breaks `vm` unless that is NULL. */
 void config_error(struct config *config, struct config_vm *vm, struct toml_place place, const char *fmt, ...)
     __printf(4, 5);
+void config_error_v(struct config *config, struct config_vm *vm, struct toml_place place, const char *fmt,
+                    va_list args) __printf(4, 0);
+
+/* Puts them in the order of the file. */
+void config_sort_errors(struct config *config);
 
 struct config_vm *config_find_vm(struct config *config, const char *name);
 

@@ -176,11 +176,12 @@ static void show_help(void)
         shell_prompt();
 }
 
-/* The next or previous VM that has a console. */
-static void attach_neighbour(unsigned step)
+/* The next or previous VM that has a console. From the shell, which stands before the first and behind the
+ * last: the first or the last one. */
+static void attach_neighbour(bool next)
 {
-    unsigned count = manager_count();
-    unsigned at = wire.attached ? (unsigned)(wire.attached - manager_get(0)) : count - step;
+    unsigned count = manager_count(), step = next ? 1 : count - 1;
+    unsigned at = wire.attached ? (unsigned)(wire.attached - manager_get(0)) : next ? count - 1 : 0;
 
     for (unsigned i = 0; i < count; i++) {
         at = (at + step) % count;
@@ -204,10 +205,10 @@ static void command_key(char c)
         wire_attach(NULL);
         break;
     case 'n':
-        attach_neighbour(1);
+        attach_neighbour(true);
         break;
     case 'p':
-        attach_neighbour(manager_count() > 1 ? manager_count() - 1 : 1);
+        attach_neighbour(false);
         break;
     case 'a':
         if (wire.attached)

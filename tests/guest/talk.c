@@ -32,6 +32,9 @@ static void answer(uint8_t letter)
     case 'f':
         lines(6000);
         break;
+    case 'q':
+        print("talk: off\n");
+        power_off();
     default:
         print("typed: %x\n", letter);
         break;

@@ -1,5 +1,7 @@
 """The wire: what a console shows to who comes back, the prefix, the echo of all consoles, and whole lines."""
 
+import re
+
 import pytest
 
 PROMPT = r"plinth> "
@@ -45,6 +47,40 @@ def test_another_prefix(talk):
     machine.expect(PROMPT)
     machine.send("help\r")
     machine.expect(r"Ctrl-B d comes back")
+
+
+def test_what_nobody_saw_is_counted(talk):
+    """More than is kept, while nobody looks: a mark says how much of it is gone, before what is kept."""
+    machine = talk()
+    machine.send("fq\x01d")
+    machine.expect(r"vm one: powered off")
+    machine.send("console one\r")
+    machine.expect(r"\[(\d+) bytes of output dropped\]\r+\n")
+    dropped = int(machine.child.match[1])
+    machine.expect(r"line 6000 of 6000\r+\ntalk: off\r+\n")
+    kept = len(machine.child.before + machine.child.after)
+    assert dropped > 10000 and kept > 60000 and (first := re.search(r"line (\d+) of", machine.child.before))
+    assert 1000 < int(first[1]) < 6000
+
+
+def test_next_and_previous(boot, guest):
+    """In the order of the config, round and round; from the shell the first or the last. Ctrl-] leaves as well."""
+    config = "".join(f'[vm.{name}]\nmemory = "16M"\nkernel = "talk.elf"\n' for name in ("one", "two", "three"))
+    machine = boot(config, {"talk.elf": guest("talk")})
+    machine.expect(r"vm three: started")
+    machine.send("list\r")
+    machine.expect(r"three +running")
+    for key, name in [("n", "one"), ("n", "two"), ("n", "three"), ("n", "one"), ("p", "three"), ("d", ""), ("p", "three"), ("p", "two")]:
+        machine.send("\x01" + key)
+        machine.expect(rf"\[console of {name}: Ctrl-A d for Plinth's shell, Ctrl-A \? for help\]" if name else PROMPT)
+    machine.expect(r"talk: ready")
+    machine.send("\x01a")
+    machine.expect(r"typed: 1\r")
+    machine.send("\x1d")
+    machine.expect(PROMPT)
+    machine.send("\x01?")
+    machine.expect(r"Keys: Ctrl-A d or Ctrl-\]")
+    machine.expect(PROMPT)
 
 
 def test_the_log_leaves_a_guests_line_whole(talk):

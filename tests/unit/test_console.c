@@ -143,6 +143,10 @@ static void a_second_reader_takes_nothing_away(void **state)
     assert_int_equal(console_read(&console, &at, text, sizeof(text), &lost), CONSOLE_OUT - 1);
     assert_int_equal(lost, 1);
     assert_int_equal(at, 3 + CONSOLE_OUT);
+    at += 5; /* of another console, perhaps */
+    assert_int_equal(console_read(&console, &at, text, sizeof(text), &lost), 0);
+    assert_int_equal(lost, 0);
+    assert_int_equal(at, 3 + CONSOLE_OUT);
 }
 
 static void typed_input_waits_for_the_device(void **state)
