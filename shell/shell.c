@@ -1,27 +1,25 @@
 #include "shell/shell.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
+#include "drivers/uart.h"
 #include "kernel/sched.h"
 #include "lib/string.h"
+#include "shell/lineedit.h"
 #include "shell/wire.h"
 
-#define PROMPT    "plinth> "
-#define BACKSPACE 0x08
-#define DELETE    0x7f
-#define CTRL_C    0x03
-#define CTRL_U    0x15
-#define ESC       0x1b
+#define PROMPT "plinth> "
+#define CTRL_C 0x03
 
-#define RETRY_US   2000     /* how long to wait for the line when it is slower than a command */
-#define ERASE_LINE "\033[K" /* to its end (ECMA-48 8.3.41, EL) */
+#define RETRY_US 2000 /* how long to wait for the line when it is slower than a command */
+
+static_assert(sizeof(PROMPT) + LINEEDIT_SHOW_MAX <= UART_FRAME_MAX, "the line comes back behind the log's");
 
 static struct {
-    char line[128];
-    size_t length;
-    enum { KEY_PLAIN, KEY_ESC, KEY_SEQUENCE } key;
-    bool shown;    /* the prompt and the line are on the wire, the cursor behind them */
-    char run[128]; /* the line that is being executed */
+    struct lineedit edit;
+    bool shown;             /* the prompt and the line are on the wire */
+    char run[LINEEDIT_MAX]; /* the line that is being executed */
     bool running;
+    bool json;          /* the running command was told --json */
     bool (*step)(void); /* what is left of the running command; NULL: nothing */
     struct timer retry;
     char ahead[256];                 /* typed while a command runs */
@@ -32,13 +30,13 @@ static struct {
 void shell_hide_line(void)
 {
     if (shell.shown)
-        wire_print("\r" ERASE_LINE);
+        lineedit_hide(&shell.edit);
 }
 
 void shell_show_line(void)
 {
     if (shell.shown)
-        wire_print(PROMPT "%.*s", (int)shell.length, shell.line);
+        lineedit_show(&shell.edit);
 }
 
 void shell_prompt(void)
@@ -50,12 +48,11 @@ void shell_prompt(void)
     shell_show_line();
 }
 
-/* Splits at blanks, in place. */
-static int split(char *line, char *word[SHELL_ARGS])
+int shell_split(char *line, char **word)
 {
     int count = 0;
 
-    while (count < SHELL_ARGS) {
+    while (count <= SHELL_ARGS) {
         while (*line == ' ')
             *line++ = '\0';
         if (!*line)
@@ -67,81 +64,59 @@ static int split(char *line, char *word[SHELL_ARGS])
     return count;
 }
 
+/* Takes --json out of the words, wherever it stands, if the command knows it. Returns their new count. */
+static int take_options(const struct shell_command *command, int count, char **word)
+{
+    int left = 0;
+
+    shell.json = false;
+    for (int i = 0; i < count; i++) {
+        if (strcmp(word[i], "--json") == 0 && command_takes(command, "--json"))
+            shell.json = true;
+        else
+            word[left++] = word[i];
+    }
+    return left;
+}
+
+bool shell_json(void)
+{
+    return shell.json;
+}
+
 static void execute(void)
 {
-    char *word[SHELL_ARGS];
-    int count = split(shell.run, word);
-    const struct shell_command *command = shell_commands;
+    char *words[SHELL_ARGS + 1], **word = words;
+    int count = shell_split(shell.run, word);
+    const struct shell_command *command;
 
     if (!count)
         return;
-    while (command->name && strcmp(command->name, word[0]) != 0)
-        command++;
-    if (!command->name)
-        wire_print("unknown command '%s'; 'help' lists the commands\r\n", word[0]);
-    else if (count - 1 > command->max)
+    command = command_find(&count, &word);
+    if (!command)
+        return;
+    count = take_options(command, count, word);
+    if (count - 1 > command->max)
         wire_print("%s: there is nothing to do with '%s'; usage: %s %s\r\n", word[0], word[command->max + 1],
-                   word[0], command->arguments);
+                   command->name, command->arguments);
     else
         command->run(count, word);
 }
 
-static void backspace(void)
-{
-    if (shell.length) {
-        shell.length--;
-        wire_print("\b \b");
-    }
-}
-
 static void enter(void)
 {
-    memcpy(shell.run, shell.line, shell.length);
-    shell.run[shell.length] = '\0';
-    shell.length = 0;
+    lineedit_take(&shell.edit, shell.run);
     shell.shown = false;
     shell.running = true;
-    wire_print("\r\n");
     sched_queue_work(&shell.work);
-}
-
-/* Cursor and function keys send ESC and a character, or ESC with [ or O, numbers, a final one (ECMA-48 5.4).
- */
-static bool part_of_escape(char c)
-{
-    if (c == ESC)
-        shell.key = KEY_ESC;
-    else if (shell.key == KEY_ESC && (c == '[' || c == 'O'))
-        shell.key = KEY_SEQUENCE;
-    else if (shell.key == KEY_PLAIN)
-        return false;
-    else if (shell.key == KEY_ESC || c < ' ' || c >= '@')
-        shell.key = KEY_PLAIN;
-    return c >= ' ' || c == ESC;
-}
-
-static void edit(char c)
-{
-    if (part_of_escape(c))
-        return;
-    if (c == '\r' || c == '\n') {
-        enter();
-    } else if (c == BACKSPACE || c == DELETE) {
-        backspace();
-    } else if (c == CTRL_U || c == CTRL_C) {
-        while (shell.length)
-            backspace();
-    } else if (c >= ' ' && c < DELETE && shell.length + 1 < sizeof(shell.line)) {
-        shell.line[shell.length++] = c;
-        wire_print("%c", c);
-    }
 }
 
 /* Each finished line waits for the command before it. */
 static void take_typed(void)
 {
     while (!shell.running && shell.ahead_tail != shell.ahead_head)
-        edit(shell.ahead[shell.ahead_tail++ % sizeof(shell.ahead)]);
+        if (lineedit_input(&shell.edit, shell.ahead[shell.ahead_tail++ % sizeof(shell.ahead)]))
+            enter();
 }
 
 static bool no_more(void)
@@ -187,8 +162,18 @@ static void retry(struct timer *timer)
     sched_queue_work(&shell.work);
 }
 
+static void to_wire(void *context, const char *text, size_t length)
+{
+    (void)context;
+    uart_write(text, length);
+}
+
 void shell_init(void)
 {
+    lineedit_init(&shell.edit);
+    shell.edit.prompt = PROMPT;
+    shell.edit.write = to_wire;
+    shell.edit.word = command_word;
     shell.work.step = work_step;
     timer_init(&shell.retry, &this_cpu()->timers, retry);
 }

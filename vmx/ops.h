@@ -45,6 +45,9 @@ enum vmexit_reason {
     EXIT_REASONS,
 };
 
+/* exit_names.c: what each is called in the shell ("msr-read"). */
+extern const char *const vmexit_names[EXIT_REASONS];
+
 /* What asks for a task switch. Values as in Intel SDM vol. 3, table 28-2. */
 enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE };
 

@@ -1,5 +1,6 @@
 """The management shell: the commands of `help`, and a console that can be left."""
 
+import json
 import re
 
 import pytest
@@ -49,7 +50,12 @@ def test_wrong_commands(shell):
     assert "which VM?" in shell.ask(PROMPT, "start")
     assert re.search(r"start: .*'two'; usage: start VM", shell.ask(PROMPT, "start one two"))
     assert re.search(r"list: .*'one'; usage: list", shell.ask(PROMPT, "list one"))
-    assert "strat" in shell.ask(PROMPT, "strat one")
+    assert "unknown command 'strat'; did you mean 'start'?" in shell.ask(PROMPT, "strat one")
+    assert re.search(r"unknown command 'frobnicate'; 'help'", shell.ask(PROMPT, "frobnicate"))
+    assert "usage: info VM" in shell.ask(PROMPT, "info")
+    assert "usage: list" in shell.ask(PROMPT, "list two --json")
+    assert "usage: start" in shell.ask(PROMPT, "start two --json")
+    assert "there is no VM 'three'" in shell.ask(PROMPT, "stats three --json")
 
 
 def test_lines_typed_ahead(shell):
@@ -92,10 +98,82 @@ def test_dmesg_is_whole(boot, guest):
     assert text.count("vm one: reset by the guest") >= 120 and "vm one: destroyed" in text
 
 
-def test_cursor_keys_type_nothing(shell):
-    shell.send("\x1b[A\x1bOB\x1b[3~list\r")
-    assert shell.expect(r"(\S*)list\r")[1] == ""
+def test_line_editing(shell):
+    """Keys that edit the line, those that bring back an earlier one, and those that do nothing here."""
+    assert "Plinth" in shell.ask(PROMPT, "version")
+    shell.send("lst\x1b[D\x1b[Di\x1b[5~\x1b[15~\xe4\x1b[Hx\x1b[3~\x1b[D\x1b[3~l\r")
     shell.expect(r"NAME +STATE")
+    shell.expect(PROMPT)
+    shell.send("\x1b[A\x1bOA\r")
+    shell.expect(r"Plinth \d+\.\d+")
+    shell.expect(PROMPT)
+    shell.send("destroy one\x15destroy two\x17one\x15version\r")
+    shell.expect(r"Plinth \d+\.\d+")
+
+
+def test_tab_completion(shell):
+    shell.send("hel\tsho")
+    shell.expect("help sho")
+    shell.send("\x15star\to\t\r")
+    shell.expect(r"start one \r+\n")
+    shell.expect(r"vm one: started")
+    shell.expect(PROMPT)
+    shell.send("re\t\t")  # more than one: the second Tab shows them
+    shell.expect(r"plinth> re\r+\n[^\r\n]*reset  [^\r\n]*reboot  [^\r\n]*\r+\nplinth> re")
+    shell.send("\x15vm info \t\t")
+    shell.expect(r"\r+\none  two  \r+\nplinth> vm info ")
+
+
+def test_help_of_a_command(shell):
+    text = shell.ask(PROMPT, "help start")
+    assert "usage: start VM" in text and "memory is wiped" in text, text
+    assert re.search(r"usage: info VM \[--json\].*dominfo", shell.ask(PROMPT, "help dominfo"), re.S)
+    assert "did you mean 'start'" in shell.ask(PROMPT, "help strat")
+
+
+def test_names_of_virsh_and_xl(shell):
+    assert re.search(r"^one\s+stopped", shell.ask(PROMPT, "vm list"), re.M)
+    shell.send("vm start one\r")
+    shell.expect(r"vm one: started")
+    assert re.search(r"^state +running", shell.ask(PROMPT, "domstate one"), re.M)
+    assert re.search(r"^one: \d+ exits", shell.ask(PROMPT, "domstats one"), re.M)
+    assert "whole machine" in shell.ask(PROMPT, "vm poweroff")
+
+
+def test_info_and_stats(boot, guest):
+    """What a VM is, what it does, and how often it came to Plinth; for people, and as JSON for programs."""
+    config = '[vm.odd]\nmemory = "16M"\nkernel = "spin.elf"\ncmdline = "say=\\"hi\\" \\\\ end"\ncpus = 2\nautostart = false\n'
+    machine = boot(config, {"spin.elf": guest("spin")})
+    machine.expect(PROMPT)
+
+    def answer(command):
+        return json.loads(re.search(r"^\{.*\}", machine.ask(PROMPT, command + " --json"), re.M)[0])
+
+    before = answer("info odd")
+    assert before["state"] == "stopped" and before["vcpus"] == [] and before["exits"] == 0
+    assert before["cmdline"] == 'say="hi" \\ end' and before["kernel"] == "spin.elf" and before["modules"] == []
+    machine.send("start odd\r")
+    machine.expect(r"vm odd: started")
+    machine.send("console odd\r")
+    machine.expect(r"spin: interrupts off, looping")
+    machine.send("\x01d")
+    machine.expect(PROMPT)
+    info, stats = answer("info odd"), answer("stats")["vms"]
+    assert info["state"] == "running" and [v["state"] for v in info["vcpus"]] == ["runnable", "waits for start-up"]
+    assert int(info["vcpus"][0]["rip"], 16) >= 0x100000 and info["memory"] == 16 << 20
+    assert info["vcpus"][0]["exits"] > 0 and info["vcpus"][1]["exits"] == 0
+    assert [vm["name"] for vm in stats] == ["odd"]
+    exits = stats[0]["exits"]
+    assert stats[0]["total"] == sum(exits.values()) >= info["exits"]
+    assert exits["io"] > len("spin: interrupts off, looping"), exits  # each character went out by the serial port
+    assert re.search(r"^ +io +\d+", machine.ask(PROMPT, "stats odd"), re.M)
+    assert re.search(r'^cmdline +say="hi" \\ end', machine.ask(PROMPT, "info odd"), re.M)
+    listed = answer("list")["vms"]
+    assert listed == [{"name": "odd", "state": "running", "vcpus": 2, "memory": 16 << 20, "last_stop": ""}]
+    assert answer("mem")["vms"]["odd"] > 16 << 20
+    machine.send("destroy odd\r")
+    machine.expect(r"vm odd: destroyed")
+    assert answer("info odd")["last_stop"] == "destroyed" and answer("stats odd")["vms"][0]["exits"]["io"] >= exits["io"]
 
 
 def test_console_and_back(shell):
