@@ -45,6 +45,7 @@
 #define WAIT_US       10000  /* a byte at 1200 baud takes 8.3 ms */
 #define WAIT_READS    200000 /* the bound while the TSC's frequency is not known */
 #define POLL_MS       5
+#define MARK_SPACE    1024 /* a mark about lost bytes waits for so much room: a few lines follow it */
 #define IRQ_TEST_MS   20
 #define INTERRUPT_MAX 256 /* causes handled in one interrupt: a stuck line must not keep the CPU */
 
@@ -59,8 +60,8 @@ static struct {
     bool interrupted; /* an interrupt has come */
     unsigned fifo;    /* bytes that an empty transmitter takes */
     char ring[RING_SIZE];
-    uint32_t head, tail; /* free-running */
-    uint64_t lost;
+    uint32_t head, tail;      /* free-running */
+    uint64_t lost, lost_said; /* bytes; those that a mark has told of */
     void (*received)(void *context, char c);
     void *context;
     struct timer poll;
@@ -345,10 +346,8 @@ void uart_start(void (*received)(void *context, char c), void *context)
     uart_poll(&uart.poll);
 }
 
-void uart_write(const char *text, size_t length)
+static void put(const char *text, size_t length)
 {
-    if (!uart.present)
-        return;
     for (size_t i = 0; i < length; i++) {
         if (uart.head - uart.tail == RING_SIZE) {
             if (uart.started) {
@@ -359,6 +358,27 @@ void uart_write(const char *text, size_t length)
         }
         uart.ring[uart.head++ % RING_SIZE] = text[i];
     }
+}
+
+/* What was lost is said where it is missing, once there is room again. */
+static void mark_gap(void)
+{
+    char text[64];
+    uint64_t lost = uart.lost - uart.lost_said;
+
+    if (lost == 0 || (uart.started && uart_space() < MARK_SPACE))
+        return;
+    uart.lost_said = uart.lost;
+    put(text, (size_t)format_text(text, sizeof(text), "\r\n[%llu bytes lost: the line is too slow]\r\n",
+                                  (unsigned long long)lost));
+}
+
+void uart_write(const char *text, size_t length)
+{
+    if (!uart.present)
+        return;
+    mark_gap();
+    put(text, length);
     if (!uart.started)
         drain_polled();
     else if (!uart.by_timer)

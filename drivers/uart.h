@@ -42,7 +42,8 @@ bool uart_same(const struct uart_config *config);
  */
 void uart_start(void (*received)(void *context, char c), void *context);
 
-/* Sends raw bytes through the transmit ring; what does not fit is lost and counted. See uart_space(). */
+/* Sends raw bytes through the transmit ring; what does not fit is lost, and a mark stands in its place as
+ * soon as there is room. See uart_space(). */
 void uart_write(const char *text, size_t length);
 
 /* Bytes that uart_write() takes now without loss. */

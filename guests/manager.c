@@ -59,6 +59,13 @@ static bool find_image(const struct managed *vm, const char *path, const char *k
     return true;
 }
 
+static bool is_missing(const char *path)
+{
+    const struct boot_module *module = find_module(path);
+
+    return !module || module->size == 0;
+}
+
 static bool find_images(const struct managed *vm, struct machine_images *out)
 {
     const struct config_vm *config = vm->config;
@@ -498,6 +505,28 @@ const char *manager_console(void)
 const struct config *manager_config(void)
 {
     return manager.config;
+}
+
+const char *manager_config_text(size_t *size)
+{
+    const struct boot_module *file = find_module(CONFIG_FILE);
+
+    *size = file ? file->size : 0;
+    return file ? phys_to_virt(file->start) : NULL;
+}
+
+const char *manager_missing_file(const struct managed *vm)
+{
+    const struct config_vm *config = vm->config;
+
+    if (is_missing(config->kernel))
+        return config->kernel;
+    if (config->initrd[0] && is_missing(config->initrd))
+        return config->initrd;
+    for (unsigned i = 0; i < config->module_count; i++)
+        if (is_missing(config->module[i].path))
+            return config->module[i].path;
+    return NULL;
 }
 
 struct managed *manager_attached(void)

@@ -71,6 +71,13 @@ const char *manager_console(void);
 /* What the config says; NULL: there is none. Valid after manager_init(). */
 const struct config *manager_config(void);
 
+/* The text of plinth.toml as it was read, *size bytes, not checked; NULL: there is none. Valid after
+ * manager_init(). */
+const char *manager_config_text(size_t *size);
+
+/* The first file that its config names and the boot medium has not, or only empty; NULL: all are there. */
+const char *manager_missing_file(const struct managed *vm);
+
 /* Called when no VM is left running and the config asks for poweroff or reboot: last chance to flush. */
 void manager_on_end(void (*end)(bool reboot));
 

@@ -50,6 +50,11 @@ bool console_type(struct console *console, char c)
     return true;
 }
 
+uint64_t console_end(const struct console *console)
+{
+    return LOAD(console->out_head);
+}
+
 uint64_t console_oldest(const struct console *console)
 {
     uint64_t head = LOAD(console->out_head);

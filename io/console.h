@@ -48,6 +48,7 @@ void console_rewind(struct console *console, unsigned lines, size_t bytes);
 
 /* The position of the oldest byte that is kept; positions count from the first byte ever put. */
 uint64_t console_oldest(const struct console *console);
+uint64_t console_end(const struct console *console); /* behind the newest one */
 
 /*
  * For another reader, with a position *at of its own, from 0: copies bytes and moves *at, as console_take()

@@ -22,13 +22,14 @@
 static struct {
     irq_handler *handler;
     void *context;
+    int gsi;        /* of the I/O APIC input that is routed here; -1: none */
+    uint64_t count; /* interrupts on all CPUs; atomic */
 } bound[VECTORS];
-
-static uint64_t unbound_count;
 
 static void bind(unsigned vector, irq_handler *handler, void *context)
 {
     bound[vector].context = context;
+    bound[vector].gsi = -1;
     bound[vector].handler = handler;
 }
 
@@ -55,11 +56,13 @@ void irq_bind(unsigned vector, irq_handler *handler, void *context)
 
 void irq_dispatch(unsigned vector)
 {
+    uint64_t before = __atomic_fetch_add(&bound[vector].count, 1, __ATOMIC_RELAXED);
+
     if (vector == IRQ_VECTOR_SPURIOUS)
         return; /* a spurious interrupt is not in service: it wants no EOI (SDM vol. 3, 11.9) */
     if (bound[vector].handler)
         bound[vector].handler(bound[vector].context);
-    else if (__atomic_fetch_add(&unbound_count, 1, __ATOMIC_RELAXED) == 0)
+    else if (before == 0)
         log_warn("irq: interrupt on vector %02x, which nobody asked for; further ones are not shown", vector);
     lapic_eoi();
 }
@@ -74,6 +77,8 @@ static int connect(unsigned gsi, bool level, bool active_low, irq_handler *handl
     error = ioapic_route(gsi, (unsigned)vector, this_cpu()->apic_id, level, active_low);
     if (error)
         irq_free((unsigned)vector);
+    else
+        bound[vector].gsi = (int)gsi;
     return error;
 }
 
@@ -88,6 +93,13 @@ int irq_connect_isa(unsigned isa_irq, irq_handler *handler, void *context)
 int irq_connect_gsi(unsigned gsi, irq_handler *handler, void *context)
 {
     return connect(gsi, true, true, handler, context);
+}
+
+struct irq_info irq_info(unsigned vector)
+{
+    return (struct irq_info){ .bound = bound[vector].handler != NULL,
+                              .gsi = bound[vector].handler ? bound[vector].gsi : -1,
+                              .count = __atomic_load_n(&bound[vector].count, __ATOMIC_RELAXED) };
 }
 
 /* Their vectors move out of the exceptions' way first: a spurious IRQ 7 cannot be masked. */

@@ -1,6 +1,7 @@
 /*
  * Physical interrupts. They are taken in three places only, with interrupts otherwise off: when a guest exit
- * reports one, in the idle loop, and between steps of work. Handlers run to completion on the CPU's main stack.
+ * reports one, in the idle loop, and between steps of work. Handlers run to completion on the CPU's main
+ * stack.
  */
 #pragma once
 
@@ -24,7 +25,7 @@ void irq_bind(unsigned vector, irq_handler *handler, void *context);
 
 /*
  * From the interrupt entry: runs the handler, then acknowledges at the
- * local APIC. An unbound vector is counted and logged once.
+ * local APIC. An unbound vector is logged once.
  */
 void irq_dispatch(unsigned vector);
 
@@ -39,6 +40,15 @@ int irq_connect_isa(unsigned isa_irq, irq_handler *handler, void *context) __mus
  * level-triggered, active low, as PCI's are (ACPI 6.4, 5.2.15).
  */
 int irq_connect_gsi(unsigned gsi, irq_handler *handler, void *context) __must_check;
+
+/* What is known of a vector (below 256); any CPU may ask. */
+struct irq_info {
+    bool bound;     /* it has a handler */
+    int gsi;        /* of the I/O APIC input that leads to it; -1: none does */
+    uint64_t count; /* interrupts since start, on all CPUs */
+};
+
+struct irq_info irq_info(unsigned vector);
 
 /* For the boot CPU, once, after acpi.c and before lapic.c: silences the 8259s, brings up the I/O APICs. */
 void irq_init(void);

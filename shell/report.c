@@ -1,124 +1,53 @@
-#include "shell/report.h"
-#include "drivers/uart.h"
+#include "shell/commands.h"
 #include "guests/manager.h"
 #include "kernel/frames.h"
 #include "lib/string.h"
 #include "shell/json.h"
+#include "shell/output.h"
 #include "shell/wire.h"
 
-/*
- * A report is made item by item, each when the wire has room for it: with 64 VMs, or command lines of 1 KiB
- * in JSON, it can be longer than the transmit ring.
- */
-#define STEP_ITEMS 8    /* in one step */
-#define ITEM_MAX   8192 /* bytes on the wire: a command line, each character escaped, and a little more */
-
-static_assert(CONFIG_CMDLINE_MAX * JSON_ESCAPE_MAX + CONFIG_PATH_MAX * JSON_ESCAPE_MAX + 256 <= ITEM_MAX,
+static_assert(CONFIG_CMDLINE_MAX * JSON_ESCAPE_MAX + CONFIG_PATH_MAX * JSON_ESCAPE_MAX + 256 <= OUTPUT_ITEM,
               "a module and its command line are an item");
 
-static struct {
-    bool (*item)(unsigned at); /* prints item `at`; false: there is none, and the report is done */
-    unsigned at;
-    struct managed *vm; /* info, stats; NULL: all of them */
-    bool json;
-} report;
+static const struct managed *shown; /* by info and stats; NULL: all of them */
 
-static bool report_step(void)
+static void show(const struct managed *vm, enum output_more (*item)(unsigned at))
 {
-    for (unsigned i = 0; i < STEP_ITEMS && wire_in_shell(); i++) {
-        if (uart_space() < ITEM_MAX + UART_FRAME_MAX)
-            return true;
-        if (!report.item(report.at++))
-            return false;
-    }
-    return wire_in_shell();
-}
-
-static void begin(struct managed *vm, bool (*item)(unsigned at))
-{
-    report.item = item;
-    report.at = 0;
-    report.vm = vm;
-    report.json = shell_json();
-    shell_go_on(report_step);
-}
-
-/* A JSON string; what it takes at most is JSON_ESCAPE_MAX times its length, and the quotes. */
-static void print_json(const char *text)
-{
-    char to[JSON_ESCAPE_MAX];
-    unsigned length;
-
-    wire_print("\"");
-    while (*text) {
-        text = json_escape(text, to, &length);
-        wire_print("%.*s", (int)length, to);
-    }
-    wire_print("\"");
-}
-
-static void print_json_key(const char *key)
-{
-    print_json(key);
-    wire_print(":");
-}
-
-/* Text from the config or a guest's end, for people: longer than wire_print() takes, and without control
- * characters, which would mean something to the terminal. */
-static void print_plain(const char *text)
-{
-    for (; *text; text++)
-        wire_print("%c", (uint8_t)*text < ' ' || *text == 0x7f ? '?' : *text);
+    shown = vm;
+    output_begin(item);
 }
 
 /* Why it does not run; empty while it does. */
 static const char *last_stop(const struct managed *vm)
 {
-    return vm->state == MANAGED_RUNNING ? "" : vm->last;
+    return vm->state == MANAGED_RUNNING || vm->state == MANAGED_PAUSED ? "" : vm->last;
 }
 
 /* --- list */
 
-static void list_json(const struct managed *vm, bool first)
+static enum output_more list_row(unsigned at)
 {
-    wire_print("%s{\"name\":", first ? "" : ",");
-    print_json(vm->config->name);
-    wire_print(",\"state\":\"%s\",\"vcpus\":%u,\"memory\":%llu,\"last_stop\":", manager_state_name(vm),
-               vm->config->cpus, (unsigned long long)vm->config->memory);
-    print_json(last_stop(vm));
-    wire_print("}");
-}
+    const struct managed *vm;
 
-static void list_text(const struct managed *vm)
-{
-    wire_print("%-20s %-9s %5u %6llu MiB  ", vm->config->name, manager_state_name(vm), vm->config->cpus,
-               (unsigned long long)(vm->config->memory / MiB));
-    print_plain(last_stop(vm));
-    wire_print("\r\n");
-}
-
-static bool list_item(unsigned at)
-{
-    if (at == 0 && report.json)
-        wire_print("{\"vms\":[");
-    else if (at == 0)
-        wire_print("%-20s %-9s %5s %10s  %s\r\n", "NAME", "STATE", "VCPUS", "MEMORY", "LAST STOP");
-    if (at == manager_count() && report.json)
-        wire_print("]}\r\n");
     if (at >= manager_count())
-        return false;
-    if (report.json)
-        list_json(manager_get(at), at == 0);
-    else
-        list_text(manager_get(at));
-    return true;
+        return OUTPUT_END;
+    vm = manager_get(at);
+    cell_text("name", 20, vm->config->name);
+    cell_text("state", 9, manager_state_name(vm));
+    cell_number("vcpus", 5, vm->config->cpus);
+    cell_mib("memory", 6, vm->config->memory);
+    cell_text("last_stop", 0, last_stop(vm));
+    return OUTPUT_MORE;
 }
 
 void run_list(int count, char *word[SHELL_ARGS])
 {
+    static const struct listing list = { "vms", "NAME                 STATE     VCPUS     MEMORY LAST STOP",
+                                         list_row };
+
     (void)count;
     (void)word;
-    begin(NULL, list_item);
+    output_listing(&list);
 }
 
 /* --- Exits */
@@ -187,23 +116,23 @@ static void stats_text(const struct managed *vm)
     }
 }
 
-static bool stats_item(unsigned at)
+static enum output_more stats_item(unsigned at)
 {
-    unsigned count = report.vm ? 1 : manager_count();
-    const struct managed *vm = report.vm ? report.vm : manager_get(at);
+    unsigned count = shown ? 1 : manager_count();
+    const struct managed *vm = shown ? shown : manager_get(at);
 
-    if (at == 0 && report.json)
+    if (at == 0 && shell_json())
         wire_print("{\"vms\":[");
     if (at >= count) {
-        if (report.json)
+        if (shell_json())
             wire_print("]}\r\n");
-        return false;
+        return OUTPUT_END;
     }
-    if (report.json)
+    if (shell_json())
         stats_json(vm, at == 0);
     else
         stats_text(vm);
-    return true;
+    return OUTPUT_MORE;
 }
 
 void run_stats(int count, char *word[SHELL_ARGS])
@@ -211,7 +140,7 @@ void run_stats(int count, char *word[SHELL_ARGS])
     struct managed *vm = count > 1 ? command_vm(count, word) : NULL;
 
     if (vm || count < 2)
-        begin(vm, stats_item);
+        show(vm, stats_item);
 }
 
 /* --- info: items 0 to 3, then the modules, then the vCPUs, then the end */
@@ -229,7 +158,7 @@ static const char *vcpu_state_name(const struct vcpu *vcpu)
 /* One line "label value", or ,"label":"value". */
 static void field(const char *label, const char *value)
 {
-    if (report.json) {
+    if (shell_json()) {
         wire_print(",");
         print_json_key(label);
         print_json(value);
@@ -244,7 +173,7 @@ static void info_head(const struct managed *vm)
 {
     const struct config_vm *config = vm->config;
 
-    if (report.json) {
+    if (shell_json()) {
         wire_print("{\"name\":");
         print_json(config->name);
         wire_print(",\"state\":\"%s\",\"memory\":%llu,\"autostart\":%s,\"exits\":%llu",
@@ -256,12 +185,12 @@ static void info_head(const struct managed *vm)
                    (unsigned long long)(config->memory / MiB), "autostart", config->autostart ? "yes" : "no",
                    "exits", (unsigned long long)all_exits(vm));
     }
-    field(report.json ? "last_stop" : "last stop", last_stop(vm));
+    field(shell_json() ? "last_stop" : "last stop", last_stop(vm));
 }
 
 static void info_module(const struct config_module *module, bool first)
 {
-    if (report.json) {
+    if (shell_json()) {
         wire_print("%s{\"path\":", first ? "" : ",");
         print_json(module->path);
         wire_print(",\"cmdline\":");
@@ -276,7 +205,7 @@ static void info_module(const struct config_module *module, bool first)
 
 static void info_vcpu(const struct vcpu *vcpu)
 {
-    if (report.json)
+    if (shell_json())
         wire_print("%s{\"state\":\"%s\",\"rip\":\"0x%llx\",\"exits\":%llu}", vcpu->index ? "," : "",
                    vcpu_state_name(vcpu), (unsigned long long)vcpu->rip, (unsigned long long)exits_of(vcpu));
     else
@@ -284,9 +213,9 @@ static void info_vcpu(const struct vcpu *vcpu)
                    (unsigned long long)vcpu->rip, (unsigned long long)exits_of(vcpu));
 }
 
-static bool info_item(unsigned at)
+static enum output_more info_item(unsigned at)
 {
-    const struct managed *vm = report.vm;
+    const struct managed *vm = shown;
     const struct config_vm *config = vm->config;
     unsigned modules = config->module_count;
 
@@ -298,21 +227,21 @@ static bool info_item(unsigned at)
     } else if (at == 2) {
         field("cmdline", config->cmdline);
     } else if (at == 3) {
-        if (report.json)
+        if (shell_json())
             wire_print(",\"modules\":[");
     } else if (at < 4 + modules) {
         info_module(&config->module[at - 4], at == 4);
     } else if (at == 4 + modules) {
-        if (report.json)
+        if (shell_json())
             wire_print("],\"vcpus\":[");
     } else if (at - 5 - modules < vcpus_of(vm)) {
         info_vcpu(vm->machine->vm.vcpu[at - 5 - modules]);
     } else {
-        if (report.json)
+        if (shell_json())
             wire_print("]}\r\n");
-        return false;
+        return OUTPUT_END;
     }
-    return true;
+    return OUTPUT_MORE;
 }
 
 void run_info(int count, char *word[SHELL_ARGS])
@@ -320,7 +249,7 @@ void run_info(int count, char *word[SHELL_ARGS])
     struct managed *vm = command_vm(count, word);
 
     if (vm)
-        begin(vm, info_item);
+        show(vm, info_item);
 }
 
 /* --- mem */
@@ -348,32 +277,32 @@ static void mem_vm_json(unsigned vm)
     wire_print("%llu", bytes_of(FRAME_VM + vm));
 }
 
-static bool mem_item(unsigned at)
+static enum output_more mem_item(unsigned at)
 {
     unsigned vm = at - (unsigned)ARRAY_SIZE(owners);
 
     if (at < ARRAY_SIZE(owners)) {
-        if (report.json)
+        if (shell_json())
             wire_print("%s\"%s\":%llu", at ? "," : "{", owners[at].key, bytes_of(owners[at].owner));
         else
             wire_print("%-16s %10llu KiB\r\n", owners[at].name, bytes_of(owners[at].owner) / KiB);
     } else if (vm < manager_count()) {
-        if (report.json)
+        if (shell_json())
             mem_vm_json(vm);
         else
             wire_print("vm %-13s %10llu KiB\r\n", manager_get(vm)->config->name,
                        bytes_of(FRAME_VM + vm) / KiB);
     } else {
-        if (report.json)
+        if (shell_json())
             wire_print("%s}}\r\n", vm ? "" : ",\"vms\":{");
-        return false;
+        return OUTPUT_END;
     }
-    return true;
+    return OUTPUT_MORE;
 }
 
 void run_mem(int count, char *word[SHELL_ARGS])
 {
     (void)count;
     (void)word;
-    begin(NULL, mem_item);
+    output_begin(mem_item);
 }

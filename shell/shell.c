@@ -10,7 +10,9 @@
 #define PROMPT "plinth> "
 #define CTRL_C 0x03
 
-#define RETRY_US 2000 /* how long to wait for the line when it is slower than a command */
+#define COMMAND_SPACE 8192 /* a command begins when the wire takes so much: what it prints at once is less   \
+                            */
+#define RETRY_US      2000 /* how long to wait for the line when it is slower than a command */
 
 static_assert(sizeof(PROMPT) + LINEEDIT_SHOW_MAX <= UART_FRAME_MAX, "the line comes back behind the log's");
 
@@ -135,10 +137,12 @@ void shell_input(char c)
 
 static bool work_step(struct sched_work *work)
 {
+    bool wait = !shell.step && uart_space() < COMMAND_SPACE;
+
     (void)work;
-    if (!shell.step)
+    if (!shell.step && !wait)
         execute();
-    if (shell.step && shell.step()) {
+    if (wait || (shell.step && shell.step())) {
         timer_arm(&shell.retry, tsc_now() + tsc_hz() / 1000000 * RETRY_US);
         return false;
     }

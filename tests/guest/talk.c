@@ -46,8 +46,10 @@ void guest_main(void)
     tsc_khz();
     print("talk: ready\n");
     for (;;) {
-        if (!(inb(LSR) & LSR_DR))
+        if (!(inb(LSR) & LSR_DR)) {
+            delay_us(1000);
             continue;
+        }
         uint8_t letter = inb(COM1);
 
         delay_us(100000);

@@ -30,7 +30,7 @@ def shell(boot, guest):
 @pytest.mark.check
 def test_help_and_list(shell):
     text = shell.ask(PROMPT, "help")
-    for command in ("list", "start", "destroy", "console", "dmesg", "mem", "poweroff"):
+    for command in ("list", "start", "destroy", "console", "log", "info", "stats", "dmesg", "mem", "pci", "irq", "config", "doctor", "poweroff"):
         assert re.search(rf"^\s*{command}\b", text, re.M), command
     text = shell.ask(PROMPT, "list")
     assert re.search(r"^one\s+stopped", text, re.M) and re.search(r"^two\s+stopped", text, re.M), text
@@ -140,16 +140,18 @@ def test_names_of_virsh_and_xl(shell):
     assert "whole machine" in shell.ask(PROMPT, "vm poweroff")
 
 
+def answer(machine, command):
+    """What it says with --json, which must be one line."""
+    return json.loads(re.search(r"^\{.*\}(?=\r*$)", machine.ask(PROMPT, command + " --json"), re.M)[0])
+
+
 def test_info_and_stats(boot, guest):
     """What a VM is, what it does, and how often it came to Plinth; for people, and as JSON for programs."""
     config = '[vm.odd]\nmemory = "16M"\nkernel = "spin.elf"\ncmdline = "say=\\"hi\\" \\\\ end"\ncpus = 2\nautostart = false\n'
     machine = boot(config, {"spin.elf": guest("spin")})
     machine.expect(PROMPT)
 
-    def answer(command):
-        return json.loads(re.search(r"^\{.*\}", machine.ask(PROMPT, command + " --json"), re.M)[0])
-
-    before = answer("info odd")
+    before = answer(machine, "info odd")
     assert before["state"] == "stopped" and before["vcpus"] == [] and before["exits"] == 0
     assert before["cmdline"] == 'say="hi" \\ end' and before["kernel"] == "spin.elf" and before["modules"] == []
     machine.send("start odd\r")
@@ -158,7 +160,7 @@ def test_info_and_stats(boot, guest):
     machine.expect(r"spin: interrupts off, looping")
     machine.send("\x01d")
     machine.expect(PROMPT)
-    info, stats = answer("info odd"), answer("stats")["vms"]
+    info, stats = answer(machine, "info odd"), answer(machine, "stats")["vms"]
     assert info["state"] == "running" and [v["state"] for v in info["vcpus"]] == ["runnable", "waits for start-up"]
     assert int(info["vcpus"][0]["rip"], 16) >= 0x100000 and info["memory"] == 16 << 20
     assert info["vcpus"][0]["exits"] > 0 and info["vcpus"][1]["exits"] == 0
@@ -168,12 +170,89 @@ def test_info_and_stats(boot, guest):
     assert exits["io"] > len("spin: interrupts off, looping"), exits  # each character went out by the serial port
     assert re.search(r"^ +io +\d+", machine.ask(PROMPT, "stats odd"), re.M)
     assert re.search(r'^cmdline +say="hi" \\ end', machine.ask(PROMPT, "info odd"), re.M)
-    listed = answer("list")["vms"]
+    listed = answer(machine, "list")["vms"]
     assert listed == [{"name": "odd", "state": "running", "vcpus": 2, "memory": 16 << 20, "last_stop": ""}]
-    assert answer("mem")["vms"]["odd"] > 16 << 20
+    assert answer(machine, "mem")["vms"]["odd"] > 16 << 20
     machine.send("destroy odd\r")
     machine.expect(r"vm odd: destroyed")
-    assert answer("info odd")["last_stop"] == "destroyed" and answer("stats odd")["vms"][0]["exits"]["io"] >= exits["io"]
+    assert answer(machine, "info odd")["last_stop"] == "destroyed" and answer(machine, "stats odd")["vms"][0]["exits"]["io"] >= exits["io"]
+
+
+def test_pci_and_irq(shell, vendor):
+    """The emulated boards have a host bridge of Intel's at 00:00.0, and a serial port whose interrupt is ISA's number 4."""
+    text = shell.ask(PROMPT, "pci")
+    assert re.search(r"^00:00\.0 8086:[0-9a-f]{4} 0600  host bridge", text, re.M), text
+    assert re.search(r" 0601  ISA bridge", text), text
+    functions = answer(shell, "pci")["functions"]
+    assert len(functions) == len(re.findall(r"^[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] ", text, re.M)) >= 3
+    assert functions[0]["address"] == "00:00.0" and functions[0]["class"] == "0600" and functions[0]["what"] == "host bridge"
+    assert len({function["address"] for function in functions}) == len(functions)
+    text = shell.ask(PROMPT, "irq")
+    assert re.search(r"^[0-9a-f]{2} +[1-9]\d* I/O APIC input \d+, ISA interrupt 4", text, re.M), text
+    first, second = (next(v["count"] for v in answer(shell, "irq")["vectors"] if "ISA interrupt 4" in v["from"]) for _ in range(2))
+    assert second > first > 0
+
+
+def test_config_is_shown(shell):
+    assert CONFIG.strip() in shell.ask(PROMPT, "config").replace("\r", "")
+
+
+def test_log_of_a_vm(shell):
+    """What a console showed, without going there."""
+    assert "one was never started" in shell.ask(PROMPT, "log one")
+    shell.send("start one\r")
+    shell.expect(r"vm one: started")
+    shell.until(lambda: re.search(r"^spin: interrupts off, looping", shell.ask(PROMPT, "log one"), re.M))
+    shell.send("console one\r")
+    shell.expect(r"spin: interrupts off, looping")  # log has taken nothing away
+
+
+def test_doctor_is_content(shell):
+    text = shell.ask(PROMPT, "doctor")
+    assert re.search(r"^ok +each of the [1-9]\d+ frames of memory has exactly one owner", text, re.M) and "error" not in text, text
+    assert [f["severity"] for f in answer(shell, "doctor")["findings"] if f["severity"] != "warning"] == ["ok"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", answer(shell, "version")["version"])
+
+
+def test_doctor_finds_what_is_wrong(boot, guest):
+    """A config with an error, a file that is missing, more memory than there is, a VM that crashed: each with what to do."""
+    config = """\
+[host]
+attach = "nobody"
+[vm.bad]
+memory = "16M"
+kernal = "spin.elf"
+[vm.gone]
+memory = "16M"
+kernel = "missing.elf"
+autostart = false
+[vm.huge]
+memory = "900G"
+kernel = "spin.elf"
+autostart = false
+[vm.dead]
+memory = "16M"
+kernel = "halt.elf"
+"""
+    machine = boot(config, {"spin.elf": guest("spin"), "halt.elf": guest("halt")})
+    machine.expect(r"vm dead: stopped: halted for good")
+    machine.expect(PROMPT)
+    found = {f["what"]: (f["severity"], f.get("advice", "")) for f in answer(machine, "doctor")["findings"]}
+
+    def one(pattern):
+        what = [text for text in found if re.search(pattern, text)]
+        assert len(what) == 1, (pattern, list(found))
+        return found[what[0]]
+
+    assert one(r"plinth\.toml:2:\d+: attach names 'nobody'")[0] == "error"
+    assert one(r"plinth\.toml:5:1: unknown key 'kernal'.*did you mean 'kernel'")[0] == "error"
+    assert one(r"vm bad: its config has errors")[0] == "error"
+    assert one(r'vm gone: "missing\.elf" is not on the boot medium')[0] == "error"
+    assert one(r"want 9216\d\d MiB, and \d+ MiB are free")[0] == "warning"
+    severity, advice = one(r"vm dead: halted for good")
+    assert severity == "warning" and "start dead" in advice
+    assert one(r"exactly one owner")[0] == "ok"
+    assert re.search(r"^warning +vm dead: [^\r\n]*\r*\n +-> .*'log dead'", machine.ask(PROMPT, "doctor"), re.M)
 
 
 def test_console_and_back(shell):

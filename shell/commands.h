@@ -1,0 +1,28 @@
+/*
+ * The functions behind the table in commands.c, by their files. Each is called from the work list on the boot
+ * CPU, with at most SHELL_ARGS words; word[0] is the name that was typed.
+ */
+#pragma once
+
+#include "shell/shell.h"
+
+/* names.c */
+void run_help(int count, char *word[SHELL_ARGS]);
+
+/* report.c: the VMs and the memory */
+void run_list(int count, char *word[SHELL_ARGS]);
+void run_info(int count, char *word[SHELL_ARGS]);
+void run_stats(int count, char *word[SHELL_ARGS]);
+void run_mem(int count, char *word[SHELL_ARGS]);
+
+/* texts.c: what was written elsewhere */
+void run_log(int count, char *word[SHELL_ARGS]);
+void run_config(int count, char *word[SHELL_ARGS]);
+void run_dmesg(int count, char *word[SHELL_ARGS]);
+
+/* hardware.c: what the machine has */
+void run_pci(int count, char *word[SHELL_ARGS]);
+void run_irq(int count, char *word[SHELL_ARGS]);
+
+/* doctor.c */
+void run_doctor(int count, char *word[SHELL_ARGS]);
