@@ -47,7 +47,7 @@ void guest_main(void)
     print("talk: ready\n");
     for (;;) {
         if (!(inb(LSR) & LSR_DR)) {
-            delay_us(1000);
+            delay_us(100); /* an exit for each look: not too many of them */
             continue;
         }
         uint8_t letter = inb(COM1);

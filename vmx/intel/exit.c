@@ -289,17 +289,16 @@ static __cold void end_shadow(struct vmx_vcpu *vmx)
 }
 
 /*
- * Sets the preemption timer, rounded up, for the next run. Never beyond a slice: Bochs 2.7 lets no interrupt
- * end the run of a guest that was entered with RFLAGS.IF clear, until that guest touches IF.
+ * Sets the preemption timer, rounded up, for the next run. Never beyond a slice since interrupts were taken
+ * last: Bochs 2.7 lets no interrupt end the run of a guest that was entered with RFLAGS.IF clear, until that
+ * guest touches IF.
  */
 static inline void set_timer(const struct vmx_vcpu *vmx)
 {
-    uint64_t left = vmx->deadline - tsc_now();
+    uint64_t left = min_u64(vmx->deadline, vmx->slice_end) - tsc_now();
 
     if (unlikely((int64_t)left < 0))
-        left = vmx->deadline == TIMER_NEVER ? vmx_machine.slice : 0;
-    if (left > vmx_machine.slice)
-        left = vmx_machine.slice;
+        left = 0;
     vmcs_write(VMCS_PREEMPTION_TIMER, (left >> vmx_machine.timer_rate) + 1);
 }
 

@@ -340,6 +340,7 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
     vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
+    vmx->slice_end = tsc_now() + vmx_machine.slice;
     if (vmx_machine.timer)
         this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
@@ -382,6 +383,7 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
         __asm__ volatile("int $2" : : : "memory");
     else
         irq_dispatch(info & INTERRUPTION_VECTOR);
+    vmx->slice_end = tsc_now() + vmx_machine.slice;
     if (vmx_machine
             .timer) /* a timer interrupt leaves its mark there; this vCPU's deadline is another matter */
         this_cpu()->timer_programmed = TIMER_UNKNOWN;

@@ -22,6 +22,7 @@ struct vmx_vcpu {
     uint16_t vpid;         /* 0: the CPU has none */
     uint32_t primary;      /* the controls as they are in the VMCS */
     uint64_t deadline;     /* host TSC at which the preemption timer is to end the run */
+    uint64_t slice_end;    /* the same, whatever the deadline: interrupts are then taken */
     uint32_t interruption; /* what the last exit acknowledged; 0: nothing */
     uint64_t rsp, rflags, interruptibility; /* as they are in the VMCS */
     uint64_t cr2, dr6;
@@ -45,7 +46,7 @@ struct vmx_machine {
     bool apicv;          /* APIC-register virtualisation and virtual-interrupt delivery are used */
     bool timer;          /* the preemption timer is used */
     unsigned timer_rate; /* it counts once in 2^rate TSC ticks */
-    uint64_t slice;      /* and is never set beyond this, in TSC ticks */
+    uint64_t slice;      /* how long a run lasts at most, in TSC ticks */
     struct vmx_capabilities cap;
     struct vmx_controls controls;
     hpa_t io_bitmap[2], msr_bitmap; /* of all VMs: everything exits, but for the MSRs that are switched */
