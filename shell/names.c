@@ -11,7 +11,7 @@ static const struct {
     const char *name, *command;
 } aliases[] = {
     { "domstate", "info" },  { "dominfo", "info" },   { "suspend", "pause" },
-    { "unpause", "resume" }, { "domstats", "stats" },
+    { "unpause", "resume" }, { "domstats", "stats" }, { "create", "start" },
 };
 
 static const struct shell_command *by_name(const char *name)
