@@ -49,6 +49,8 @@
 #define IRQ_TEST_MS   20
 #define INTERRUPT_MAX 256 /* causes handled in one interrupt: a stuck line must not keep the CPU */
 
+static_assert(UART_NOT_FOR_LOG < RING_SIZE / 4 * 3, "the log wants some room, too");
+
 static struct {
     struct uart_config config;
     volatile uint8_t *registers; /* MMIO only */
@@ -437,7 +439,7 @@ static void log_write(struct log_sink *sink, const char *text, size_t length)
     char note[80];
 
     (void)sink;
-    if (uart.started && uart_space() < length + 1 + sizeof(note) + UART_FRAME_MAX) {
+    if (uart.started && uart_space() < UART_NOT_FOR_LOG + length + 1 + sizeof(note) + UART_FRAME_MAX) {
         dropped++;
         return;
     }

@@ -71,6 +71,12 @@ void uart_polled(void);
 void uart_log(void);
 
 /*
+ * Bytes of the transmit ring that the log leaves to others: however much is logged, who waits for no more
+ * than this finds it free in the end.
+ */
+#define UART_NOT_FOR_LOG 10240
+
+/*
  * What whoever else writes to the line does before and after a line of the log, so that it stands on a line
  * of its own: takes its half-finished line away, and puts it back. Called with the log's lock held:
  * uart_write() only, and at most UART_FRAME_MAX bytes in all. Either may be NULL.

@@ -7,6 +7,8 @@
 
 #define STEP_ITEMS 8 /* in one step */
 
+static_assert(OUTPUT_ITEM + UART_FRAME_MAX < UART_NOT_FOR_LOG, "else a log that never ends would stop it");
+
 static struct {
     enum output_more (*item)(unsigned at);
     const struct listing *listing;

@@ -10,10 +10,12 @@
 #define PROMPT "plinth> "
 #define CTRL_C 0x03
 
-#define COMMAND_SPACE 8192 /* a command begins when the wire takes so much: what it prints at once is less   \
-                            */
-#define RETRY_US      2000 /* how long to wait for the line when it is slower than a command */
+#define COMMAND_SPACE                                                                                        \
+    8192              /* a command begins when the wire takes so much: what it prints at once is less        \
+                       */
+#define RETRY_US 2000 /* how long to wait for the line when it is slower than a command */
 
+static_assert(COMMAND_SPACE < UART_NOT_FOR_LOG, "a log that never ends must not keep commands from running");
 static_assert(sizeof(PROMPT) + LINEEDIT_SHOW_MAX <= UART_FRAME_MAX, "the line comes back behind the log's");
 
 static struct {
