@@ -47,7 +47,8 @@ static void test_all_there(void **state)
     assert_false(out.value[CONTROL_PRIMARY] &
                  (PRIMARY_CR3_LOAD | PRIMARY_CR3_STORE | PRIMARY_INTERRUPT_WINDOW));
     assert_int_equal(out.value[CONTROL_SECONDARY], SECONDARY_EPT | SECONDARY_UNRESTRICTED | SECONDARY_RDTSCP |
-                                                       SECONDARY_WBINVD_EXITING | SECONDARY_VPID);
+                                                       SECONDARY_WBINVD_EXITING | SECONDARY_VPID |
+                                                          SECONDARY_PAUSE_LOOP);
     assert_int_equal(out.optional[CONTROL_SECONDARY], SECONDARY_APIC_ACCESSES | SECONDARY_X2APIC |
                                                           SECONDARY_APIC_REGISTERS |
                                                           SECONDARY_VIRTUAL_INTERRUPTS);
