@@ -568,6 +568,38 @@ static void change(struct share *s, unsigned cpu, struct share_entity *next, uin
     }
 }
 
+static inline bool is_plain(const struct share_entity *e, unsigned cpu)
+{
+    return !e->special && (e->allowed >> cpu & 1);
+}
+
+/*
+ * Where nobody competes there is little to choose, and it is then that sleeping and waking have to be quick:
+ * what runs goes on, an idle CPU stays idle, or begins with the only one that waits. False: look closely.
+ */
+static inline bool pick_at_once(struct share *s, unsigned cpu, struct share_entity **next, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+
+    if (c->current) {
+        *next = c->current;
+        return !s->queued && is_plain(c->current, cpu) && !c->yielded;
+    }
+    if (c->resident && !(c->resident->allowed >> cpu & 1))
+        return false;
+    c->start = now;
+    *next = s->queue[0];
+    if (!s->queued) {
+        *next = NULL;
+        s->idle |= BIT(cpu);
+        return true;
+    }
+    if (s->queued > 1 || !is_plain(*next, cpu) || !may_run(*next, cpu))
+        return false;
+    change(s, cpu, *next, now);
+    return true;
+}
+
 struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
 {
     struct share_cpu *c = &s->cpu[cpu];
@@ -577,6 +609,8 @@ struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
     s->kicked &= ~BIT(cpu);
     s->kicks &= ~BIT(cpu);
     charge(s, c, now);
+    if (likely(pick_at_once(s, cpu, &next, now)))
+        return next;
     look_round(s, cpu, &look, now);
     next = choose(s, cpu, &look, now);
     if (!next || next != c->current || c->yielded || look.over)
@@ -599,6 +633,9 @@ uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now)
     uint64_t at = SHARE_NEVER;
     unsigned waiters = 0;
 
+    c->until = SHARE_NEVER;
+    if (likely(!s->queued && !(e && e->special)))
+        return SHARE_NEVER;
     charge(s, c, now);
     for (unsigned i = 0; i < s->queued; i++) {
         const struct share_entity *w = s->queue[i];

@@ -83,10 +83,15 @@ int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 }
 
 /* Arguments are in RBX, RCX, RDX and RSI; outside of 64-bit code the low halves count. */
-static int64_t call(struct vcpu *vcpu, uint64_t number, uint64_t mask)
+static __attribute__((noinline)) int64_t call(struct vcpu *vcpu, uint32_t number)
 {
+    uint64_t mask = vmx_ops->code_size(vcpu) == CODE_64 ? UINT64_MAX : UINT32_MAX;
     const uint64_t map[2] = { vcpu->gpr[GPR_RBX] & mask, vcpu->gpr[GPR_RCX] & mask };
+    struct gva_mode mode;
 
+    vmx_ops->paging(vcpu, &mode);
+    if (mode.cpl)
+        return -KVM_EPERM;
     switch (number) {
     case HYPERCALL_KICK:
         return kvm_kick(vcpu, map[1]);
@@ -101,12 +106,11 @@ static int64_t call(struct vcpu *vcpu, uint64_t number, uint64_t mask)
 
 void exit_hypercall(struct vcpu *vcpu)
 {
-    uint64_t mask = likely(vmx_ops->code_size(vcpu) == CODE_64) ? UINT64_MAX : UINT32_MAX;
-    struct gva_mode mode;
-    int64_t result;
+    uint32_t number = (uint32_t)vcpu->gpr[GPR_RAX];
+    int64_t result = -KVM_ENOSYS;
 
-    vmx_ops->paging(vcpu, &mode);
-    result = likely(mode.cpl == 0) ? call(vcpu, vcpu->gpr[GPR_RAX] & mask, mask) : -KVM_EPERM;
-    vcpu->gpr[GPR_RAX] = (uint64_t)result & mask;
+    if (number >= HYPERCALL_KICK && number <= HYPERCALL_YIELD)
+        result = call(vcpu, number);
+    vcpu->gpr[GPR_RAX] = (uint64_t)result;
     vcpu_advance(vcpu);
 }
