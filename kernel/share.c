@@ -573,17 +573,48 @@ static inline bool is_plain(const struct share_entity *e, unsigned cpu)
     return !e->special && (e->allowed >> cpu & 1);
 }
 
+/* The one that runs, and one that waits: what choose_share() says of them. */
+static struct share_entity *pick_of_two(struct share *s, unsigned cpu, struct share_entity *other,
+                                        uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    struct share_entity *current = c->current, *next = current;
+    uint64_t turn = slice(s, 1), least = other->virtual_time;
+    bool over = now >= c->start + turn;
+
+    limit_lag(s, current, other->tag);
+    if (c->yielded || before(over ? least : least + other->grain, current->virtual_time))
+        next = other;
+    if (c->yielded || over || next != current)
+        c->start = now;
+    if (next != current)
+        change(s, cpu, next, now);
+    c->floor = later(c->floor, sooner(next->virtual_time, least));
+    c->until = c->start + turn;
+    c->known = true;
+    return next;
+}
+
 /*
- * Where nobody competes there is little to choose, and it is then that sleeping and waking have to be quick:
- * what runs goes on, an idle CPU stays idle, or begins with the only one that waits. False: look closely.
+ * Where few compete there is little to choose, and it is then that it has to be quick: what runs goes on, an
+ * idle CPU stays idle or begins with the only one that waits, or two take turns. False: look closely.
  */
 static inline bool pick_at_once(struct share *s, unsigned cpu, struct share_entity **next, uint64_t now)
 {
     struct share_cpu *c = &s->cpu[cpu];
 
     if (c->current) {
+        struct share_entity *other = s->queue[0];
+
         *next = c->current;
-        return !s->queued && is_plain(c->current, cpu) && !c->yielded;
+        if (!is_plain(c->current, cpu) || s->queued > 1)
+            return false;
+        if (!s->queued)
+            return !c->yielded;
+        if (!is_plain(other, cpu) || !may_run(other, cpu) || (s->idle & ~s->kicked & ~BIT(cpu)))
+            return false;
+        *next = pick_of_two(s, cpu, other, now);
+        return true;
     }
     if (c->resident && !(c->resident->allowed >> cpu & 1))
         return false;
@@ -609,8 +640,12 @@ struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
     s->kicked &= ~BIT(cpu);
     s->kicks &= ~BIT(cpu);
     charge(s, c, now);
-    if (likely(pick_at_once(s, cpu, &next, now)))
+    c->known = false;
+    if (likely(pick_at_once(s, cpu, &next, now))) {
+        c->yielded = false;
+        c->favour = NULL;
         return next;
+    }
     look_round(s, cpu, &look, now);
     next = choose(s, cpu, &look, now);
     if (!next || next != c->current || c->yielded || look.over)
@@ -633,6 +668,8 @@ uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now)
     uint64_t at = SHARE_NEVER;
     unsigned waiters = 0;
 
+    if (c->known)
+        return c->until;
     c->until = SHARE_NEVER;
     if (likely(!s->queued && !(e && e->special)))
         return SHARE_NEVER;

@@ -100,6 +100,7 @@ struct share_cpu {
     struct share_entity *current;      /* NULL: idle, or looking */
     struct share_entity *resident;     /* whose state is here: the current one or the last that was */
     const struct share_entity *favour; /* to be picked next if that is fair; only compared */
+    bool known;                        /* `until` was found by share_pick() */
     bool yielded;                      /* the current one lets others go first */
     uint32_t booked;                   /* millionths that are reserved */
     uint64_t since;                    /* `current` is charged up to here */

@@ -10,10 +10,24 @@
 #define VECTOR 0x81u
 #define SLEEP  20000u /* ticks: longer than any path to HLT */
 
+#define OTHER_VECTOR 0x82u
+#define ICR_INIT     0x0500u
+#define ICR_STARTUP  0x0600u
+#define START_PAGE   8u /* 0x8000: tests/guest/smp.asm */
+#define HC_YIELD     11 /* KVM's: let that vCPU run */
+
 /* bench.asm */
 void bench_isr(void);
 void bench_eoi_dry(void);
-extern volatile uint32_t eoi_start, eoi_end, handled;
+void bench_other_isr(void);
+extern volatile uint32_t eoi_start, eoi_end, handled, other_stamp;
+
+/* tests/guest/smp.asm */
+extern const char low_load[];
+extern char low_start[], low_end[];
+void ap_main(void) __attribute__((noreturn));
+
+static volatile unsigned other_up, other_yields;
 
 static uint32_t sample[N];
 
@@ -45,7 +59,7 @@ static void report(const char *name)
         __asm__ volatile("rdtsc\n mov %%eax, %4\n mov %6, %%eax\n mov %7, %%edx\n" instruction               \
                          "\n rdtsc\n mov %%eax, %5"                                                          \
                          : "=&a"(a), "=&b"(b), "+&c"(c), "=&d"(d), "=&r"(before), "=&r"(after)               \
-                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)IOAPIC_BASE)                      \
+                         : "r"(start_eax), "r"(start_edx), "S"((uintptr_t)IOAPIC_BASE)                       \
                          : "memory");                                                                        \
         sample[i] = after - before - dry;                                                                    \
     }
@@ -63,12 +77,12 @@ static void report(const char *name)
         report(name);                                                                                        \
     } while (0)
 
-static void take_interrupts(void)
+static void set_gate(unsigned vector, void (*isr)(void))
 {
-    uint64_t entry = (uintptr_t)bench_isr;
+    uint64_t entry = (uintptr_t)isr;
 
-    idt[VECTOR].offset_low = (uint16_t)entry;
-    idt[VECTOR].offset_mid = (uint16_t)(entry >> 16);
+    idt[vector].offset_low = (uint16_t)entry;
+    idt[vector].offset_mid = (uint16_t)(entry >> 16);
 }
 
 /* Runs until the interrupt was handled. Returns when its EOI was done: the low half of the TSC. */
@@ -134,13 +148,86 @@ static void halt(void)
     wrmsr(X2APIC_MSR(APIC_LVT_TIMER), LVT_MASKED);
 }
 
+/* --- Two vCPUs on one CPU --- */
+
+static bool is_intel(void)
+{
+    return cpuid(0, 0).ebx == 0x756e6547; /* "Genu" */
+}
+
+static void yield_to(unsigned id, bool intel)
+{
+    uint64_t rax = HC_YIELD;
+
+    if (intel)
+        __asm__ volatile("vmcall" : "+a"(rax) : "b"((uint64_t)id) : "memory");
+    else
+        __asm__ volatile("vmmcall" : "+a"(rax) : "b"((uint64_t)id) : "memory");
+}
+
+/* The second one answers interrupts out of HLT, or gives the CPU back as often as it gets it. */
+void ap_main(void)
+{
+    bool intel = is_intel();
+
+    wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
+    apic_write(APIC_SPIV, SPIV_ENABLE | SPURIOUS_VECTOR);
+    other_up = 1;
+    while (!other_yields)
+        sti_hlt_cli();
+    for (;;) {
+        other_stamp = (uint32_t)rdtsc();
+        yield_to(0, intel);
+    }
+}
+
+static void start_other(void)
+{
+    memcpy(low_start, low_load, (size_t)(low_end - low_start));
+    apic_send(1, ICR_INIT | ICR_ASSERT);
+    apic_send(1, ICR_STARTUP | ICR_ASSERT | START_PAGE);
+    while (!other_up)
+        pause();
+}
+
+/* From the sender's WRMSR to the handler's first instructions in the other vCPU. Both sleep in HLT. */
+static void cross_ipi(void)
+{
+    for (unsigned i = 0; i < N; i++) {
+        uint32_t start = (uint32_t)rdtsc();
+
+        wrmsr(X2APIC_MSR(APIC_ICR), UINT64_C(1) << 32 | OTHER_VECTOR);
+        sti_hlt_cli();
+        sample[i] = other_stamp - start;
+    }
+    report("cross_ipi");
+}
+
+/* From one vCPU's hypercall to the next instruction of the other. */
+static void vcpu_switch(void)
+{
+    bool intel = is_intel();
+
+    other_yields = 1;
+    wrmsr(X2APIC_MSR(APIC_ICR), UINT64_C(1) << 32 | OTHER_VECTOR);
+    sti_hlt_cli();
+    for (unsigned i = 0; i < N; i++) {
+        uint32_t start = (uint32_t)rdtsc();
+
+        yield_to(1, intel);
+        sample[i] = other_stamp - start;
+    }
+    report("vcpu_switch");
+}
+
 void guest_main(void)
 {
     apic_init();
-    take_interrupts();
+    set_gate(VECTOR, bench_isr);
+    set_gate(OTHER_VECTOR, bench_other_isr);
     MEASURE("cpuid", "cpuid", 0, 0, 0);
     MEASURE("cpuid_features", "cpuid", 1, 0, 0);
-    if (cpuid(0, 0).ebx == 0x756e6547) /* "Genu" */
+    if (is_intel())
         MEASURE("hypercall", "vmcall", 0xdead, 0, 0);
     else
         MEASURE("hypercall", "vmmcall", 0xdead, 0, 0);
@@ -158,5 +245,8 @@ void guest_main(void)
     self_ipi();
     deadline();
     halt();
+    start_other();
+    cross_ipi();
+    vcpu_switch();
     check("all was measured", true);
 }

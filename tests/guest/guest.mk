@@ -60,4 +60,7 @@ endef
 $(foreach name,$(GUEST_64),$(eval $(call guest_64,$(name))))
 $(foreach name,$(filter $(GUEST_32),$(GUESTS)),$(eval $(call guest_32,$(name))))
 
+# It starts a second CPU as smp does.
+$(G)/bench.elf: $(G)/64/tests/guest/smp.asm.o
+
 -include $(shell find $(G) -name '*.d' 2>/dev/null)
