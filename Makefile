@@ -80,6 +80,8 @@ $(B)/plinth: $(KERNEL_O) linker.ld tools/symbols
 -include $(KERNEL_O:.o=.d)
 
 # --- images and running ---------------------------------------------------------------------------------------
+RUN_ISO := $(if $(filter intel,$(VENDOR)),build/demo-bochs.iso,build/demo.iso)
+
 .PHONY: setup iso run
 setup:
 	@tools/setup
@@ -91,8 +93,13 @@ build/demo.iso: $(B)/plinth $(H)/checkconfig tools/mkiso guests/demo/plinth.toml
 	@guests/demo/build build/demo
 	@tools/mkiso build/demo/plinth.toml -o $@ --kernel $(B)/plinth
 
-run: iso
-	@VENDOR="$(VENDOR)" CPU="$(CPU)" UEFI="$(UEFI)" tools/run build/demo.iso
+# Bochs' virtual interrupts have an error that guests with several CPUs meet (docs/debugging.md): there Plinth does without.
+build/demo-bochs.iso: build/demo.iso
+	@tools/mkiso build/demo/plinth.toml -o $@ --kernel $(B)/plinth --cmdline without=apicv
+
+run: setup
+	@$(MAKE) --no-print-directory $(RUN_ISO)
+	@VENDOR="$(VENDOR)" CPU="$(CPU)" UEFI="$(UEFI)" tools/run $(RUN_ISO)
 
 # --- host library: what compiles on the host, under sanitizers ------------------------------------------------
 HOST_C := $(wildcard lib/*.c devices/*.c) boot/bootinfo.c arch/x86_64/acpi.c kernel/frames.c kernel/heap.c kernel/timer.c \
@@ -181,7 +188,7 @@ clean:
 
 help:
 	@echo "make            build the hypervisor: $(B)/plinth"
-	@echo "make run        install missing packages, build, and start the demo guest in QEMU"
+	@echo "make run        install missing packages, build, and start the three demo VMs in QEMU"
 	@echo "make run VENDOR=intel    the same in Bochs, on an emulated Intel CPU; CPU=MODEL names another one"
 	@echo "make iso        the bootable demo image: build/demo.iso"
 	@echo "make test       install missing packages and run every test"
