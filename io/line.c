@@ -59,12 +59,31 @@ static void tail_backspace(struct line_tail *tail)
         tail->length--;
 }
 
+/* CUP and HVP put the cursor elsewhere (ECMA-48 8.3.21, 8.3.63). Without parameters that is the upper left
+ * corner: to clear a screen is not to draw one. */
+static void tail_place(struct line_tail *tail, char final)
+{
+    if (final != 'H' && final != 'f')
+        return;
+    tail->length = 0;
+    tail->returned = false;
+    tail->placed = tail->last != '[';
+}
+
 void line_tail_put(struct line_tail *tail, char c)
 {
-    if (line_in_escape(&tail->escape, c))
+    bool csi = tail->escape.state == ESCAPE_CSI;
+
+    if (line_in_escape(&tail->escape, c)) {
+        if (csi)
+            tail_place(tail, c);
+        tail->last = c;
         return;
-    if (c == '\n')
+    }
+    if (c == '\n') {
         tail->length = 0;
+        tail->placed = false;
+    }
     if (c == '\r' || c == '\n')
         tail->returned = tail->length != 0;
     else if (c == '\b')
@@ -85,6 +104,8 @@ unsigned line_tail_get(const struct line_tail *tail, char to[LINE_TAIL + 1])
 {
     unsigned from = 0, length;
 
+    if (tail->placed)
+        return 0;
     while (from < tail->length && is_continuation(tail->text[from])) /* its first byte was dropped */
         from++;
     length = tail->length - from;

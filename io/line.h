@@ -23,6 +23,8 @@ bool line_in_escape(struct line_escape *escape, char c);
 struct line_tail {
     struct line_escape escape;
     bool returned; /* the cursor is at the line's start (CR): what comes next is written over it */
+    bool placed;   /* the cursor was put somewhere on the screen, and no line has ended since */
+    char last;     /* byte */
     unsigned length;
     char text[LINE_TAIL];
 };
@@ -31,7 +33,7 @@ void line_tail_put(struct line_tail *tail, char c);
 
 /*
  * The bytes that bring the line back, at most LINE_TAIL + 1; 0: the cursor stands at the start of an empty
- * line.
+ * line, or a program draws a screen of its own, where a line alone says nothing.
  */
 unsigned line_tail_get(const struct line_tail *tail, char to[LINE_TAIL + 1]);
 

@@ -23,7 +23,13 @@ static struct {
     bool prefix;           /* it was typed */
     struct line_tail line; /* of the guest that is shown */
     struct timer retry;
+    bool drawn[CONFIG_MAX_VMS]; /* this VM had drawn a screen when its console was left */
 } wire;
+
+/* For a terminal (ECMA-48: SGR, CUP, ED; DEC's DECTCEM): plain text and a cursor that is seen, at the lower
+ * left; an empty screen. */
+#define TERMINAL_LEAVE "\033[m\033[?25h\033[999;1H"
+#define TERMINAL_CLEAR "\033[2J\033[H"
 
 static const char help[] =
     "\r\nKeys: %s d or Ctrl-]: to Plinth's shell   %s n, p: next, previous VM's console\r\n"
@@ -39,7 +45,7 @@ static void leave_line(void)
 {
     if (!wire.attached)
         shell_hide_line();
-    else if (wire.line.length)
+    else if (wire.line.length || wire.line.placed)
         uart_write("\r\n", 2);
 }
 
@@ -122,21 +128,38 @@ static void retry(struct timer *timer)
     drain();
 }
 
+static bool *drawn(const struct managed *vm)
+{
+    return &wire.drawn[vm - manager_get(0)];
+}
+
+/* What comes next must not be written into the midst of a guest's screen, nor in its colours. */
+static void leave_console(void)
+{
+    *drawn(wire.attached) = wire.line.placed;
+    if (wire.line.placed)
+        wire_print(TERMINAL_LEAVE);
+    echo_shown(wire.attached);
+}
+
 void wire_attach(struct managed *vm)
 {
     if (wire.attached)
-        echo_shown(wire.attached);
+        leave_console();
     wire.attached = vm;
     wire.line = (struct line_tail){ .length = 0 };
     if (!vm) {
         shell_prompt();
         return;
     }
-    wire_print("\r\n[console of %s: %s d for Plinth's shell, %s ? for help]\r\n", vm->config->name,
-               wire_prefix(), wire_prefix());
+    wire_print("%s\r\n[console of %s: %s d for Plinth's shell, %s ? for help]\r\n",
+               *drawn(vm) ? TERMINAL_CLEAR : "", vm->config->name, wire_prefix(), wire_prefix());
     if (!vm->machine)
         return;
-    console_rewind(&vm->machine->console, AGAIN_LINES, AGAIN_BYTES);
+    if (*drawn(vm)) /* a screen has no last lines: its program may have drawn parts of it long ago */
+        console_replay(&vm->machine->console);
+    else
+        console_rewind(&vm->machine->console, AGAIN_LINES, AGAIN_BYTES);
     vm->machine->console.output_context = vm;
     vm->machine->console.output_ready = output_ready;
     drain();

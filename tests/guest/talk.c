@@ -26,6 +26,12 @@ static void answer(uint8_t letter)
             print("0123456789");
         print("\n");
         break;
+    case 's': /* a screen, by a program that draws one */
+        print("\033[2J\033[?25l\033[3;5Hfirst part");
+        for (unsigned i = 0; i < 1000; i++)
+            print("\033[5;5Hstep %u", i);
+        print("\033[9;5Hdrawn");
+        break;
     case 'm':
         lines(60);
         break;

@@ -35,6 +35,29 @@ def test_who_comes_back_sees_where_he_was(talk):
     machine.expect(r"line 60 of 60\r*\nan unfinished line")
 
 
+def test_a_drawn_screen(talk):
+    """Who leaves a screen that a program draws gets his terminal back; who comes back sees all of it, whatever came in between."""
+    machine = talk()
+    machine.send("s")
+    machine.expect("drawn")
+    machine.send("\x01d")
+    machine.expect(r"\x1b\[m\x1b\[\?25h\x1b\[999;1H\s*" + PROMPT)
+    assert machine.child.before == ""
+    machine.send("start two\r")
+    machine.expect(r"vm two: started")
+    machine.send("\x01n")
+    machine.expect(r"\x1b\[2J\x1b\[H\r*\n\[console of one[^\n]*\n")
+    machine.expect(r"first part")
+    machine.expect(r"step 999\x1b\[9;5Hdrawn")
+    machine.send("\x01d")
+    machine.expect(r"\x1b\[999;1H\s*" + PROMPT)
+    machine.send("\x01nm")
+    machine.expect("line 60 of 60")
+    machine.send("\x01d")
+    machine.expect(PROMPT)
+    assert "\x1b[999" not in machine.child.before
+
+
 def test_another_prefix(talk):
     machine = talk('prefix = "ctrl-b"')
     machine.send("\x01")

@@ -148,6 +148,27 @@ static void the_tail_knows_carriage_return(void **state)
     expect_tail("");
 }
 
+static void the_tail_is_not_of_a_drawn_screen(void **state)
+{
+    (void)state;
+    feed("x\033[2J\033[H# ");
+    assert_false(tail.placed); /* cleared, as by a shell */
+    expect_tail("# ");
+    feed("ls\033[7mm\033[12;40Hmenu");
+    assert_true(tail.placed);
+    expect_tail("");
+    feed("\rmore \033[0m");
+    assert_true(tail.placed);
+    feed("\n$ ");
+    assert_false(tail.placed);
+    expect_tail("$ ");
+    feed("\033[3;4ftext");
+    assert_true(tail.placed);
+    feed("\033[H$ ");
+    assert_false(tail.placed);
+    expect_tail("$ ");
+}
+
 static void the_tail_is_bounded(void **state)
 {
     char got[LINE_TAIL + 1];
@@ -178,6 +199,7 @@ int main(void)
         cmocka_unit_test_setup(a_gap_takes_both_broken_lines, setup),
         cmocka_unit_test_setup(the_tail_is_the_unfinished_line, setup),
         cmocka_unit_test_setup(the_tail_knows_carriage_return, setup),
+        cmocka_unit_test_setup(the_tail_is_not_of_a_drawn_screen, setup),
         cmocka_unit_test_setup(the_tail_is_bounded, setup),
     };
 
