@@ -12,6 +12,10 @@
 
 #define RETRY_US 2000 /* how long to wait for the line when it is slower than the guest */
 
+/* So much of a console's output may be on its way: 67 ms at 115200 baud with the chunk that goes beyond, for
+ * the shell's answer is behind it when the user leaves. */
+#define QUEUE 512
+
 /* What a user who comes back sees again: a screenful, to know where he was. */
 #define AGAIN_LINES 24
 #define AGAIN_BYTES 4096
@@ -79,8 +83,8 @@ static void say_lost(uint64_t lost)
     uart_write(text, (size_t)length);
 }
 
-/* Sends what the console holds, as far as the line takes it. */
-static void drain(void)
+/* Sends what the console holds, while less than `queue` bytes wait for the line and it has room. */
+static void drain_to(size_t queue)
 {
     struct console *console = wire.attached && wire.attached->machine ? &wire.attached->machine->console
                                                                       : NULL;
@@ -91,7 +95,7 @@ static void drain(void)
         uint64_t lost;
         size_t length;
 
-        if (space < sizeof(text) + 64) {
+        if (space < sizeof(text) + 64 || uart_queued() >= queue) {
             timer_arm(&wire.retry, tsc_now() + tsc_hz() / 1000000 * RETRY_US);
             return;
         }
@@ -104,6 +108,17 @@ static void drain(void)
         for (size_t i = 0; i < length; i++)
             line_tail_put(&wire.line, text[i]);
     }
+}
+
+static void drain(void)
+{
+    drain_to(QUEUE);
+}
+
+/* Nothing is to follow for which it would have to leave room. */
+static void drain_last(void)
+{
+    drain_to(SIZE_MAX);
 }
 
 static void drain_posted(struct post *post)
@@ -280,7 +295,7 @@ void wire_print(const char *fmt, ...)
 
 void wire_flush(void)
 {
-    drain();
+    drain_last();
     echo_flush();
     uart_flush();
 }
@@ -290,7 +305,7 @@ static void vm_stopped(struct managed *vm)
 {
     if (wire.attached != vm)
         return;
-    drain();
+    drain_last();
     wire_attach(NULL);
 }
 
