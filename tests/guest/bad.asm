@@ -1,0 +1,2 @@
+; Where the second CPU starts: as in smp.asm.
+%include "smp.asm"
