@@ -165,7 +165,7 @@ fuzz: $(FUZZ)
 	@tests/run-fuzz $(FUZZ_SECONDS) $(FUZZ)
 
 # --- tests ----------------------------------------------------------------------------------------------------
-.PHONY: test check layers bench
+.PHONY: test check layers bench soak
 test: setup
 	@tests/run
 
@@ -177,6 +177,9 @@ layers:
 
 bench: setup
 	@tests/bench/run
+
+soak: setup
+	@SOAK_SECONDS=$${SOAK_SECONDS:-600} /usr/bin/python3 -m pytest -rP tests/system/test_soak.py
 
 # --- housekeeping ---------------------------------------------------------------------------------------------
 .PHONY: format clean help
@@ -194,6 +197,7 @@ help:
 	@echo "make test       install missing packages and run every test"
 	@echo "make check      a quick part of them: one build, the host tests, a few systems"
 	@echo "make bench      instructions per exit, next to their targets"
+	@echo "make soak       ten minutes of random operations on eight Linux VMs; SOAK_SECONDS says otherwise"
 	@echo "make unit       the host tests only; make fuzz FUZZ_SECONDS=60 fuzzes each target that long"
 	@echo "make format     clang-format over all C files; make clean removes build/"
 	@echo "make DEBUG=1    with assertions and UBSan traps, into build/debug; CC=clang builds into build/release-clang"
