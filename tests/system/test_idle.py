@@ -26,7 +26,7 @@ def at(machine, command, said):
 
 
 @pytest.mark.parametrize("vendor", [
-    pytest.param("amd", marks=pytest.mark.xfail(reason="30.7: 7.5 wake-ups, each with a HLT, two settings of the timer and an EOI")), "intel"])
+    pytest.param("amd", marks=pytest.mark.xfail(reason="30.7: 7.5 wake-ups, each with a HLT, two timer settings and an EOI")), "intel"])
 def test_exits(boot, linux):
     """Fewer than 30 a second. What it does for its start is over after some seconds."""
     machine = boot(CONFIG, linux, counted=True)

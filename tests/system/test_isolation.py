@@ -1,6 +1,6 @@
 """
-What a bad neighbour costs. One CPU, and two VMs of equal weight: one works and tells how much it has done, the other misbehaves as hard as it
-can. The good one gets its half, the shell stays quick. All is counted in the machine's own time, which is its number of instructions.
+What a bad neighbour costs. One CPU, and two VMs of equal weight: one works and tells how much it has done, the other misbehaves as hard as
+it can. The good one gets its half, the shell stays quick. All is counted in the machine's own time, which is its number of instructions.
 """
 
 import re
