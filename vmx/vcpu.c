@@ -81,7 +81,7 @@ static bool wakes(const struct vcpu *vcpu)
 static void wake_up(struct vcpu *vcpu)
 {
     vcpu->state = VCPU_RUNNABLE;
-    vcpu->unhalted = false;
+    __atomic_store_n(&vcpu->unhalted, false, __ATOMIC_SEQ_CST); /* behind the state: exit.c looks at both */
 }
 
 static void load(struct vcpu *vcpu)
