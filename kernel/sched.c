@@ -128,10 +128,9 @@ void sched_usage(struct sched_task *task, struct sched_usage *out)
     const struct share_entity *share = &task->share;
 
     lock_take(&sched.lock);
-    *out = (struct sched_usage){ .ran = share->ran,
-                                 .waited = share->waited,
-                                 .turns = share->turns,
-                                 .missed = share->missed };
+    *out = (struct sched_usage){
+        .ran = share->ran, .waited = share->waited, .turns = share->turns, .missed = share->missed
+    };
     lock_release(&sched.lock);
 }
 
@@ -268,6 +267,7 @@ static void do_work(struct cpu *cpu)
     if (work->step(work))
         sched_queue_work(work);
     cpu_take_interrupts();
+    cpu->interrupts_taken = tsc_now();
     lock_take(&sched.lock);
 }
 
@@ -336,6 +336,7 @@ static void idle(struct cpu *cpu)
         cpu->live->leave(cpu->live);
     lapic_timer_program(timer_queue_next(&cpu->timers));
     cpu_idle();
+    cpu->interrupts_taken = tsc_now();
 }
 
 _Noreturn void sched_loop(void)

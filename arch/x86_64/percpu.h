@@ -38,6 +38,7 @@ struct cpu {
     struct sched_task *live;   /* whose state is here still; sched.c */
     struct timer slice;        /* ends the running task's turn */
     bool yield;                /* the running task is to return; any CPU sets it */
+    uint64_t interrupts_taken; /* TSC when it last had interrupts on */
     void *desc;                /* GDT and TSS; desc.c */
     void (*call)(
         void *arg); /* to be run here, NULL: nothing; set by the boot CPU, cleared by this one; smp.c */

@@ -340,7 +340,7 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
     vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
-    vmx->slice_end = tsc_now() + vmx_machine.slice;
+    vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
     if (vmx_machine.timer)
         this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
@@ -383,9 +383,10 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
         __asm__ volatile("int $2" : : : "memory");
     else
         irq_dispatch(info & INTERRUPTION_VECTOR);
-    vmx->slice_end = tsc_now() + vmx_machine.slice;
-    if (vmx_machine
-            .timer) /* a timer interrupt leaves its mark there; this vCPU's deadline is another matter */
+    this_cpu()->interrupts_taken = tsc_now();
+    vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
+    /* A timer interrupt leaves its mark there; this vCPU's deadline is another matter. */
+    if (vmx_machine.timer)
         this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
