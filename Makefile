@@ -103,8 +103,8 @@ run: setup
 
 # --- host library: what compiles on the host, under sanitizers ------------------------------------------------
 HOST_C := $(wildcard lib/*.c devices/*.c) boot/bootinfo.c arch/x86_64/acpi.c kernel/frames.c kernel/heap.c kernel/timer.c \
-          $(wildcard kernel/config*.c) $(wildcard kernel/share*.c) $(wildcard io/*.c) $(wildcard vmx/decode*.c) vmx/emulate.c $(wildcard vmx/emulate_*.c) vmx/gva.c vmx/gmem.c \
-          vmx/iobus.c \
+          $(wildcard kernel/config*.c) $(wildcard kernel/share*.c) kernel/recorder.c $(wildcard io/*.c) $(wildcard vmx/decode*.c) vmx/emulate.c \
+          $(wildcard vmx/emulate_*.c) vmx/gva.c vmx/gmem.c vmx/iobus.c vmx/trace_line.c vmx/exit_names.c \
           vmx/task.c vmx/task_load.c vmx/vclock.c vmx/cpuid.c vmx/nested.c vmx/intel/ept.c vmx/intel/controls.c $(wildcard vmx/intel/check*.c) \
           guests/boot.c guests/supervise.c guests/linux.c guests/multiboot.c guests/acpitab.c \
           shell/lineedit.c shell/json.c

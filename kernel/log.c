@@ -1,5 +1,6 @@
 #include "kernel/log.h"
 #include "kernel/lock.h"
+#include "kernel/recorder.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/tsc.h"
@@ -97,13 +98,14 @@ static size_t stamp(char *to)
 void log_line_v(enum log_level level, const char *fmt, va_list args)
 {
     char line[LOG_LINE_MAX];
-    size_t length = stamp(line);
+    size_t length = stamp(line), stamped = length;
     int wanted = format_text_v(line + length, LINE_MAX, fmt, args);
 
     length += min_u64(wanted < 0 ? 0 : (uint64_t)wanted, LINE_MAX - 1);
     for (size_t i = 0; i < length; i++)
         if (line[i] == '\n')
             line[i] = ' '; /* one call, one line: what is between them is the ring's structure */
+    recorder_log(line + stamped, length - stamped);
     line[length++] = '\n';
 
     take();
@@ -180,6 +182,11 @@ void log_crash(void)
     for (struct log_sink *sink = sinks; sink; sink = sink->next)
         if (sink->crash)
             sink->crash(sink);
+}
+
+uint64_t log_start_tsc(void)
+{
+    return start_tsc;
 }
 
 uint64_t log_end(void)

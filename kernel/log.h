@@ -49,6 +49,9 @@ void log_crash(void);
 
 #define LOG_LINE_MAX 289 /* the longest line with its time and newline */
 
+/* The TSC when the times of its lines began. */
+uint64_t log_start_tsc(void);
+
 /*
  * Reads the log line by line. Positions grow for ever; 0 is before the oldest line. log_next() copies the
  * line at *at, or the oldest one still there, and moves *at behind it; it returns the length with the

@@ -21,6 +21,7 @@
 #include "kernel/log.h"
 #include "kernel/memory.h"
 #include "kernel/panic.h"
+#include "kernel/recorder.h"
 #include "kernel/sched.h"
 #include "lib/string.h"
 #include "shell/shell.h"
@@ -145,6 +146,7 @@ static unsigned cpu_limit(void)
 static void end(bool reboot)
 {
     wire_flush();
+    recorder_end(reboot ? "a reboot when all VMs had stopped" : "power-off when all VMs had stopped");
     if (reboot)
         machine_reboot();
     machine_poweroff();
@@ -163,6 +165,7 @@ _Noreturn static void main_stack_start(void)
     acpi_init(&bootinfo);
     power_init();
     tsc_init();
+    recorder_start(log_start_tsc(), tsc_hz());
     irq_init(); /* before lapic_init(): a late 8259 leaves its request behind in the local APIC */
     lapic_init();
     follow_firmware_console();

@@ -3,9 +3,14 @@
 #include "kernel/frames.h"
 #include "kernel/log.h"
 #include "kernel/panic.h"
+#include "kernel/recorder.h"
 
-#define FIXED_RESERVED 4         /* start-up page, first MiB, image, page tables */
+#define FIXED_RESERVED 5         /* start-up page, first MiB, image, recorder, page tables */
 #define POOL_LIMIT     (4 * GiB) /* what the early tables map */
+#define RECORDER_STEP  (16 * MiB)
+#define RING_ORDER     4
+
+static_assert(PAGE_SIZE << RING_ORDER == RECORDER_RING, "a block holds a ring");
 
 /* What must not be given out, and whose it is. */
 static struct {
@@ -101,11 +106,41 @@ hpa_t memory_startup_page(void)
     return startup_page;
 }
 
+/*
+ * Where the flight recorder lies: it must be the same place on the next start, whatever the loader brings
+ * then, and one that loaders and firmware leave alone. They work upwards from the first MiB, or downwards
+ * from the top: so the middle of the largest stretch, rounded so that small changes in it do not matter. 0:
+ * something is there, or there is no such stretch.
+ */
+static hpa_t find_recorder(unsigned usable_count)
+{
+    struct frame_range largest = { .size = 0 };
+    uint64_t at;
+
+    for (unsigned i = 0; i < usable_count; i++) {
+        uint64_t end = min_u64(usable[i].start.raw + usable[i].size, POOL_LIMIT);
+
+        if (usable[i].start.raw < end && end - usable[i].start.raw > largest.size)
+            largest = (struct frame_range){ usable[i].start, end - usable[i].start.raw };
+    }
+    at = align_down(largest.start.raw + largest.size / 2, RECORDER_STEP);
+    if (at < largest.start.raw || largest.size / 2 < RECORDER_REGION || obstacle_end(at, RECORDER_REGION))
+        return hpa(0);
+    return hpa(at);
+}
+
+static void *copy_ring(void)
+{
+    hpa_t frames = frames_alloc(RING_ORDER, FRAME_PERCPU);
+
+    return frames.raw ? phys_to_virt(frames) : NULL;
+}
+
 void memory_init(const struct bootinfo *info)
 {
     unsigned usable_count = collect_usable(info);
     uint64_t pool_size = paging_pool_size(info);
-    hpa_t pool;
+    hpa_t pool, recorder;
     int error;
 
     startup_page = find_startup_page(info, usable_count);
@@ -114,6 +149,8 @@ void memory_init(const struct bootinfo *info)
     reserve(virt_to_phys(image_start), (uint64_t)(image_end - image_start), FRAME_IMAGE);
     for (unsigned i = 0; i < info->module_count; i++)
         reserve(info->module[i].start, info->module[i].size, FRAME_MODULE);
+    recorder = find_recorder(usable_count);
+    reserve(recorder, recorder.raw ? RECORDER_REGION : 0, FRAME_PERCPU);
 
     pool = find_pool(usable_count, pool_size);
     paging_init(info, pool, pool_size);
@@ -131,6 +168,7 @@ void memory_init(const struct bootinfo *info)
     error = frames_init(&setup);
     if (error)
         panic("the memory map is not usable: frames_init() says %d", error);
+    recorder_init(recorder.raw ? phys_to_virt(recorder) : NULL, copy_ring);
     log_info("memory: %llu MiB, %llu MiB free", (unsigned long long)(frames_total() * PAGE_SIZE / MiB),
              (unsigned long long)(frames_count(FRAME_FREE) * PAGE_SIZE / MiB));
 }

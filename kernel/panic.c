@@ -1,5 +1,6 @@
 #include "kernel/panic.h"
 #include "kernel/log.h"
+#include "kernel/recorder.h"
 #include "kernel/symbols.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/percpu.h"
@@ -21,11 +22,16 @@ void panic_set_reboot(bool wanted)
 
 static void begin(const char *fmt, va_list args)
 {
+    va_list again;
+
     __asm__ volatile("cli" : : : "memory");
     smp_stop_others(); /* of CPUs that crash at once one gets further than this line */
     switch (depth++) {
     case 0:
         log_crash();
+        va_copy(again, args);
+        recorder_end_v(fmt, again);
+        va_end(again);
         log_error("---- Plinth has crashed on CPU %u. Its version is %s. ----", this_slot(), PLINTH_VERSION);
         log_line_v(LOG_ERROR, fmt, args);
         break;

@@ -5,6 +5,7 @@
 #include "shell/commands.h"
 #include "arch/x86_64/power.h"
 #include "guests/manager.h"
+#include "kernel/recorder.h"
 #include "lib/errno.h"
 #include "shell/wire.h"
 
@@ -70,6 +71,7 @@ static void run_reboot(int count, char *word[SHELL_ARGS])
     (void)count;
     (void)word;
     wire_flush();
+    recorder_end("a reboot by the shell");
     machine_reboot();
 }
 
@@ -78,6 +80,7 @@ static void run_poweroff(int count, char *word[SHELL_ARGS])
     (void)count;
     (void)word;
     wire_flush();
+    recorder_end("power-off by the shell");
     machine_poweroff();
 }
 
@@ -142,6 +145,11 @@ const struct shell_command shell_commands[] = {
       "How often the VM, or each VM, left the guest for Plinth, and why.\n"
       "Counted since the VM was started first; a destroyed one keeps its counts.",
       run_stats },
+    { "trace", "[VM] [N] [--last]", 3,
+      "the last events of the flight recorder\n"
+      "N of them (1 to 1000, else 40), of all VMs and the log, or of one VM.\n"
+      "--last tells of the run before the last reset of this machine.",
+      run_trace },
     { "dmesg", "", 0,
       "Plinth's log\n"
       "Its newest 64 KiB, with lines that are too detailed for the wire.\n"

@@ -24,5 +24,8 @@ void run_dmesg(int count, char *word[SHELL_ARGS]);
 void run_pci(int count, char *word[SHELL_ARGS]);
 void run_irq(int count, char *word[SHELL_ARGS]);
 
+/* trace.c: the flight recorder */
+void run_trace(int count, char *word[SHELL_ARGS]);
+
 /* doctor.c */
 void run_doctor(int count, char *word[SHELL_ARGS]);

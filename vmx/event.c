@@ -61,6 +61,12 @@ static void set_window(struct vcpu *vcpu, bool wanted)
     vcpu->window = wanted;
 }
 
+static void inject(struct vcpu *vcpu, const struct vcpu_event *event)
+{
+    recorder_note(vcpu->cpu, RECORD_INJECT, event->type, vcpu->exit.whose, event->vector, vcpu->rip);
+    vmx_ops->inject(vcpu, event);
+}
+
 static void inject_nmi(struct vcpu *vcpu)
 {
     static const struct vcpu_event nmi = { .valid = true, .type = EVENT_NMI, .vector = 2 };
@@ -68,7 +74,7 @@ static void inject_nmi(struct vcpu *vcpu)
     vcpu_done(vcpu, PEND_NMI);
     vcpu->nmi_masked = true;
     vmx_ops->nmi_window(vcpu, true);
-    vmx_ops->inject(vcpu, &nmi);
+    inject(vcpu, &nmi);
 }
 
 /* What comes before interrupts. False if there is nothing, or the guest cannot take it now. */
@@ -77,7 +83,7 @@ static bool inject_urgent(struct vcpu *vcpu)
     if (unlikely(vcpu->event.valid)) {
         vcpu->event.valid = false;
         vcpu->shadow = 0; /* it covers the next instruction only, and that has just ended in this */
-        vmx_ops->inject(vcpu, &vcpu->event);
+        inject(vcpu, &vcpu->event);
         return true;
     }
     if (unlikely(vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !(vcpu->shadow & 1)) {
@@ -99,7 +105,7 @@ static bool inject_interrupt(struct vcpu *vcpu)
     if (vector < 0)
         return false;
     event.vector = (uint8_t)vector;
-    vmx_ops->inject(vcpu, &event);
+    inject(vcpu, &event);
     return true;
 }
 

@@ -19,6 +19,7 @@ const char *const vmexit_names[EXIT_REASONS] = {
     [EXIT_TASK_SWITCH] = "task-switch",
     [EXIT_XSETBV] = "xsetbv",
     [EXIT_SKIP] = "skip",
+    [EXIT_PAUSE] = "pause",
     [EXIT_UNDEFINED] = "undefined",
     [EXIT_PROTECTED] = "protected",
     [EXIT_SHUTDOWN] = "shutdown",

@@ -51,23 +51,25 @@ extern const char *const vmexit_names[EXIT_REASONS];
 /* What asks for a task switch. Values as in Intel SDM vol. 3, table 28-2. */
 enum task_source { TASK_CALL, TASK_IRET, TASK_JMP, TASK_GATE };
 
+/* Its first word goes to the flight recorder as it is (kernel/recorder.h), so that one holds what people want
+ * to know. */
 struct vmexit {
     uint8_t reason; /* enum vmexit_reason */
     uint8_t length; /* of the instruction, in bytes, where it is one that can be skipped */
     union {
         struct {
+            uint8_t vcpu, vm;
+        };
+        uint16_t whose; /* both; never changed */
+    };
+    union {
+        uint32_t msr;         /* EXIT_MSR_READ, EXIT_MSR_WRITE: its number; for the recorder */
+        uint32_t address_low; /* EXIT_MEMORY: the low half of memory.at; for the recorder */
+        struct {
             uint16_t port;
             uint8_t size; /* 1, 2, 4 */
             bool in, string, rep;
         } io;
-        struct {
-            gpa_t at;
-            bool write, fetch;
-            bool walk;           /* the access was the CPU's own, to the guest's page tables */
-            bool delivering;     /* while an event was being delivered */
-            uint8_t bytes_count; /* instruction bytes that the CPU has fetched already; 0: none */
-            const uint8_t *bytes;
-        } memory;
         struct {
             bool eoi;       /* `vector` was ended; else the register at `offset` was written */
             uint8_t vector; /* a level-triggered one */
@@ -88,6 +90,16 @@ struct vmexit {
             bool has_error;    /* the event has an error code */
             uint32_t error;
         } task;
+    };
+    union {
+        struct {
+            gpa_t at;
+            bool write, fetch;
+            bool walk;           /* the access was the CPU's own, to the guest's page tables */
+            bool delivering;     /* while an event was being delivered */
+            uint8_t bytes_count; /* instruction bytes that the CPU has fetched already; 0: none */
+            const uint8_t *bytes;
+        } memory;
         struct {
             uint64_t code, info1, info2; /* raw, for the log only */
         } raw;

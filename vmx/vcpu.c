@@ -94,6 +94,8 @@ static void load(struct vcpu *vcpu)
         kvm_show_running(vcpu);
     ASSERT(!cpu->vcpu);
     cpu->vcpu = vcpu;
+    vcpu->cpu = cpu;
+    recorder_note(cpu, RECORD_LOAD, 0, vcpu->exit.whose, 0, vcpu->rip);
     xstate_switch(vcpu->xstate, vcpu->xcr0);
     write_debug_registers(vcpu->dr);
     if (vcpu->cpuid.extended[1].regs.edx & BIT(27)) /* RDTSCP */
@@ -120,6 +122,7 @@ static void leave(struct sched_task *task)
     if (cpu->vcpu != vcpu)
         return;
     vmx_ops->unload(vcpu);
+    recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
     vcpu->xcr0 = xstate_xcr0();
     read_debug_registers(vcpu->dr);
     cpu->vcpu = NULL;
@@ -234,7 +237,9 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
     if (!vcpu)
         return -ENOMEM;
     vcpu->vm = vm;
-    vcpu->index = (uint8_t)index;
+    vcpu->index = vcpu->exit.vcpu = (uint8_t)index;
+    vcpu->exit.vm = (uint8_t)vm->index;
+    recorder_name_vm(vm->index, vm->name);
     vcpu->task = (struct sched_task){
         .run = run, .leave = leave, .put_away = put_away, .interrupt = interrupt
     };

@@ -5,6 +5,7 @@
 
 #include "lib/types.h"
 #include "arch/x86_64/percpu.h"
+#include "kernel/recorder.h"
 #include "kernel/sched.h"
 #include "vmx/cpuid.h"
 #include "vmx/decode_cache.h"
@@ -43,6 +44,7 @@ struct vcpu {
     uint64_t pending; /* PEND_; atomic */
     void *backend;    /* the back end's own part */
     struct vm *vm;
+    struct cpu *cpu;   /* whose state it is; set by load(). One load, where this_cpu() takes two steps */
     uint64_t shadow;   /* bit 0: the interrupt shadow of STI or MOV SS is in force */
     bool nmi_masked;   /* from the injection of an NMI to its IRET */
     bool nmi_stepping; /* single-stepping over that IRET, since another NMI waits */
@@ -157,7 +159,7 @@ static inline void vcpu_advance(struct vcpu *vcpu)
 /* For the back end's loop: no event waits and the hardware timer is right, so there is nothing to prepare. */
 static inline bool vcpu_goes_on(const struct vcpu *vcpu)
 {
-    const struct cpu *cpu = this_cpu();
+    const struct cpu *cpu = vcpu->cpu;
 
     return !__atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE) && cpu->timers.next == cpu->timer_programmed;
 }
@@ -181,6 +183,7 @@ static inline void exit_handle(struct vcpu *vcpu)
     unsigned reason = vcpu->exit.reason;
 
     vcpu->exits[reason]++;
+    recorder_exit(vcpu->cpu, (const uint64_t *)&vcpu->exit, vcpu->rip);
     exit_handlers[reason](vcpu);
 }
 

@@ -254,6 +254,12 @@ static __always_inline void cpu_pause(void)
     __asm__ volatile("pause" : : : "memory");
 }
 
+/* What only the caches hold, this CPU's own and those that it shares, goes to memory (WBINVD). */
+static inline void cpu_write_back(void)
+{
+    __asm__ volatile("wbinvd" : : : "memory");
+}
+
 /* Stops this CPU for good, deaf to maskable interrupts. */
 static inline _Noreturn void cpu_halt_forever(void)
 {

@@ -1,6 +1,7 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/paging.h"
 #include "kernel/frames.h"
+#include "kernel/recorder.h"
 #include "lib/ptab.h"
 #include "lib/string.h"
 
@@ -19,7 +20,15 @@ static const struct {
     { CPU_MAIN_STACK, CPU_BLOCK_SIZE - CPU_MAIN_STACK },
 };
 
+static_assert(RECORDER_RING == CPU_BLOCK_SIZE, "a ring is as large, and as aligned, as a block");
 static_assert(sizeof(struct cpu) <= CPU_AREA_SIZE, "percpu.h's picture");
+
+static void *fresh_ring(void)
+{
+    hpa_t frames = frames_alloc(BLOCK_ORDER, FRAME_PERCPU);
+
+    return frames.raw ? phys_to_virt(frames) : NULL;
+}
 
 struct cpu *percpu_create(unsigned slot, uint32_t apic_id)
 {
@@ -41,5 +50,6 @@ struct cpu *percpu_create(unsigned slot, uint32_t apic_id)
     cpu->apic_id = apic_id;
     cpu->timer_programmed = TIMER_NEVER;
     timer_queue_init(&cpu->timers);
-    return cpu;
+    cpu->recorder = recorder_ring(slot, fresh_ring);
+    return cpu->recorder ? cpu : NULL;
 }

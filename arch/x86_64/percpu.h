@@ -44,6 +44,7 @@ struct cpu {
         void *arg); /* to be run here, NULL: nothing; set by the boot CPU, cleared by this one; smp.c */
     void *call_arg;
     bool stopped; /* it has stopped for good; smp.c */
+    void *recorder;            /* where its next event goes; kernel/recorder.h */
 };
 
 static __always_inline struct cpu *this_cpu(void)

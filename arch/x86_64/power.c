@@ -95,6 +95,7 @@ _Noreturn void machine_reboot(void)
 
     smp_stop_others();
     power_leave_virtualisation();
+    cpu_write_back(); /* what the recorder kept must be in memory, not in a cache */
     reset_by_fadt();
     out8(PORT_RESET, 0x02); /* system reset */
     out8(PORT_RESET, 0x06); /* ... now */

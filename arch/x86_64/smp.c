@@ -118,6 +118,7 @@ void smp_call(struct cpu *cpu, void (*fn)(void *arg), void *arg)
 static _Noreturn void stop_here(void)
 {
     power_leave_virtualisation();
+    cpu_write_back(); /* what it has recorded is to outlast a reset */
     __atomic_store_n(&this_cpu()->stopped, true, __ATOMIC_RELEASE);
     cpu_halt_forever();
 }

@@ -77,6 +77,7 @@ static void decode_npf(struct vcpu *vcpu, const struct vmcb *vmcb)
     keep_interrupted_event(vcpu, vmcb);
     exit->reason = EXIT_MEMORY;
     exit->memory.at = gpa(vmcb->exitinfo2);
+    exit->address_low = (uint32_t)vmcb->exitinfo2;
     exit->memory.write = vmcb->exitinfo1 & NPF_WRITE;
     exit->memory.fetch = vmcb->exitinfo1 & NPF_FETCH;
     exit->memory.walk = vmcb->exitinfo1 & NPF_WALK;
@@ -98,6 +99,7 @@ static void decode_exception(struct vcpu *vcpu, const struct vmcb *vmcb)
 static __attribute__((noinline)) void decode_msr_read(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     vcpu->exit.reason = EXIT_MSR_READ;
+    vcpu->exit.msr = (uint32_t)vcpu->gpr[GPR_RCX];
     vcpu->exit.length = length_of(vcpu, vmcb, OPCODE_RDMSR, 2, 2);
 }
 
@@ -199,6 +201,7 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
             break;
         }
         exit->reason = EXIT_MSR_WRITE;
+        exit->msr = (uint32_t)vcpu->gpr[GPR_RCX];
         exit->length = length_of(vcpu, vmcb, OPCODE_WRMSR, 2, 2);
         break;
     case VMEXIT_VMMCALL:

@@ -76,6 +76,7 @@ static void decode_ept_violation(struct vcpu *vcpu)
     block_nmis_again(vcpu, q & EPT_NMI_UNBLOCK);
     exit->reason = EXIT_MEMORY;
     exit->memory.at = gpa(vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
+    exit->address_low = (uint32_t)exit->memory.at.raw;
     exit->memory.write = q & EPT_WRITE;
     exit->memory.fetch = q & EPT_FETCH;
     exit->memory.walk = (q & (EPT_LINEAR | EPT_FINAL)) == EPT_LINEAR;
@@ -238,9 +239,11 @@ static inline void decode_exit(struct vcpu *vcpu, uint32_t reason)
         return;
     case REASON_WRMSR:
         decode_instruction(vcpu, EXIT_MSR_WRITE);
+        vcpu->exit.msr = (uint32_t)vcpu->gpr[GPR_RCX];
         return;
     case REASON_RDMSR:
         decode_instruction(vcpu, EXIT_MSR_READ);
+        vcpu->exit.msr = (uint32_t)vcpu->gpr[GPR_RCX];
         return;
     case REASON_VMCALL:
         decode_instruction(vcpu, EXIT_HYPERCALL);
