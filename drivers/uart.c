@@ -464,9 +464,17 @@ static void log_polled(struct log_sink *sink)
     uart_polled();
 }
 
+static size_t log_room(const struct log_sink *sink)
+{
+    (void)sink;
+    return uart_space();
+}
+
 void uart_log(void)
 {
-    static struct log_sink sink = { .name = "serial", .write = log_write, .crash = log_polled };
+    static struct log_sink sink = {
+        .name = "serial", .write = log_write, .crash = log_polled, .space = log_room
+    };
 
     log_add_sink(&sink);
 }

@@ -2,6 +2,7 @@
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
+#include "guests/capsule.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
@@ -26,6 +27,7 @@ static_assert(CONFIG_MAX_RESTARTS <= SUPERVISE_MAX_LIMIT, "supervise.c remembers
 
 static void ended(struct managed *vm);
 static void start_held(void);
+static void check_all_stopped(void);
 
 /* --- Boot modules
  * --------------------------------------------------------------------------------------------- */
@@ -214,11 +216,40 @@ static bool restart(struct managed *vm)
     return true;
 }
 
+/*
+ * Makes the report of its crash, a piece at each call, before anything of the VM is wiped; it is told later,
+ * as fast as the serial line is. True: there is more to do.
+ */
+static bool report_crash(struct managed *vm)
+{
+    if (!vm->capsule) {
+        vm->capsule = capsule_begin(vm->machine, vm->machine->reason, CAPSULE_CRASH);
+        if (!vm->capsule)
+            log_warn("vm %s: no report of its crash: another one is still being told", vm->config->name);
+        return vm->capsule;
+    }
+    if (capsule_step(vm->capsule))
+        return true;
+    capsule_tell(vm->capsule, check_all_stopped);
+    vm->capsule = 0;
+    return false;
+}
+
+/* Somebody stopped it, or started it anew, before its crash was reported. */
+static void give_up_report(struct managed *vm)
+{
+    capsule_end(vm->capsule);
+    vm->capsule = 0;
+    check_all_stopped();
+}
+
 /* The slow part of starting and stopping, one piece at a time. */
 static bool work_step(struct sched_work *work)
 {
     struct managed *vm = container_of(work, struct managed, work);
 
+    if (vm->capsule && !is_alive(vm))
+        give_up_report(vm);
     if (vm->state == MANAGED_WAITING && !timer_armed(&vm->restart))
         vm->state = MANAGED_STARTING;
     if (vm->state == MANAGED_STARTING) {
@@ -229,6 +260,8 @@ static bool work_step(struct sched_work *work)
     }
     if (!is_alive(vm) || vm->machine->stop == MACHINE_RUNS)
         return false;
+    if (vm->machine->stop == MACHINE_DIED && report_crash(vm))
+        return true;
     machine_halt(vm->machine);
     if (vm->machine->stop == MACHINE_RESET || vm->machine->stop == MACHINE_DIED) {
         if (restart(vm))
@@ -369,6 +402,8 @@ static void check_all_stopped(void)
             return;
         any_ran |= manager.vm[i].has_run;
     }
+    if (capsule_is_busy()) /* this is called again when the crash has been told */
+        return;
     if (!any_ran || manager.config->when_all_stopped == ALL_STOPPED_SHELL)
         return;
     log_info("all VMs have stopped: %s",

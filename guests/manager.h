@@ -27,6 +27,7 @@ struct managed {
     enum managed_state state;
     char last[200]; /* why it is not running, in a few words; empty before the first start */
     bool has_run;
+    unsigned capsule; /* the report of its crash that is being made (capsule.h); 0: none */
     struct sched_work work;
     struct supervise supervise;
     struct timer restart;

@@ -171,6 +171,16 @@ void log_add_sink(struct log_sink *sink)
     *last = sink; /* in the order of their coming: in a crash the oldest and simplest speaks first */
 }
 
+size_t log_space(void)
+{
+    size_t space = SIZE_MAX;
+
+    for (const struct log_sink *sink = sinks; sink; sink = sink->next)
+        if (sink->space)
+            space = min_u64(space, sink->space(sink));
+    return space;
+}
+
 void log_set_level(enum log_level level)
 {
     shown = level;

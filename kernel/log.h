@@ -31,7 +31,8 @@ struct log_sink {
     void (*write)(struct log_sink *sink, const char *text, size_t length);
     void (*crash)(struct log_sink *sink); /* the hypervisor has crashed: from now on do without interrupts;
                                              NULL: no matter */
-    struct log_sink *next;                /* log.c */
+    size_t (*space)(const struct log_sink *sink); /* bytes that it takes now without loss; NULL: any number */
+    struct log_sink *next;                        /* log.c */
 };
 
 void log_add_sink(struct log_sink *sink);
@@ -39,6 +40,9 @@ void log_add_sink(struct log_sink *sink);
 /* Gives the sinks what other CPUs have added to the ring. Boot CPU; where a sink's write() is not under way.
  */
 void log_show(void);
+
+/* Bytes that every sink takes now without loss: for who has much to say and can wait. Boot CPU. */
+size_t log_space(void);
 
 /* Lines above this level are kept out of the sinks; the ring keeps all. Default LOG_INFO. */
 void log_set_level(enum log_level level);

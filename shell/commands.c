@@ -145,6 +145,11 @@ const struct shell_command shell_commands[] = {
       "How often the VM, or each VM, left the guest for Plinth, and why.\n"
       "Counted since the VM was started first; a destroyed one keeps its counts.",
       run_stats },
+    { "dump", "VM", 1,
+      "what can be seen of it from outside\n"
+      "Registers, code and stack, last events, console, and the log of a Linux kernel.\n"
+      "One that runs goes on running. Ctrl-C ends it.",
+      run_dump },
     { "trace", "[VM] [N] [--last]", 3,
       "the last events of the flight recorder\n"
       "N of them (1 to 1000, else 40), of all VMs and the log, or of one VM.\n"

@@ -27,5 +27,8 @@ void run_irq(int count, char *word[SHELL_ARGS]);
 /* trace.c: the flight recorder */
 void run_trace(int count, char *word[SHELL_ARGS]);
 
+/* dump.c */
+void run_dump(int count, char *word[SHELL_ARGS]);
+
 /* doctor.c */
 void run_doctor(int count, char *word[SHELL_ARGS]);

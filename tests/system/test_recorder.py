@@ -41,7 +41,7 @@ def run_both(machine):
 
 
 def times(text):
-    return [float(time) for time in re.findall(r"^\[ *(\d+\.\d+)\]", text, re.M)]
+    return [float(time) for time in re.findall(r"^\[ *(\d+\.\d+)\] cpu", text, re.M)]
 
 
 @pytest.mark.check

@@ -47,6 +47,9 @@ def test_left_stopped(boot, guest):
     """Without a word in the config a crash is the end, a watchdog's too."""
     machine = boot(vm("one", "watchdogbite", DOG), files(guest, "watchdogbite"))
     machine.expect("vm one: stopped: " + CAUSE)
+    machine.expect("---- Crash of vm one: " + CAUSE)
+    machine.expect(r"vCPU 0: \w+, 64-bit code, RIP 0x")
+    machine.expect(r"---- end of vm one ----")
     machine.send("\x01d")
     machine.expect(PROMPT)
     assert re.search(rf"^one +stopped .*{CAUSE}", machine.ask(PROMPT, "list"), re.M)

@@ -3,6 +3,8 @@
 
 #include "lib/types.h"
 
+#define PERCPU_BASE UINT64_C(0xffffd00000000000) /* for percpu.h; no host has anything there */
+
 /* Set by the test; NULL makes physical addresses the host's own. */
 extern uint8_t *host_memory;
 
