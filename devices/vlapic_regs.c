@@ -377,6 +377,10 @@ static __attribute__((noinline)) int write_other_msr(struct vlapic *lapic, uint3
 
     if (msr == MSR_APIC_BASE)
         return write_base(lapic, value);
+    if (msr == MSR_TSC_DEADLINE) {
+        vlapic_timer_write_deadline(lapic, value);
+        return 0;
+    }
     if (!vlapic_x2apic(lapic) || msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST)
         return -EINVAL;
     if (value & ~(uint64_t)x2apic_bits(reg))
@@ -384,7 +388,7 @@ static __attribute__((noinline)) int write_other_msr(struct vlapic *lapic, uint3
     return write_register(lapic, reg, (uint32_t)value) ? 0 : -EINVAL;
 }
 
-/* The registers that guests write all the time; in x2APIC mode. */
+/* What guests write all the time, in x2APIC mode. Each comparison costs all that come behind it. */
 static inline int write_hot_msr(struct vlapic *lapic, uint32_t msr, uint64_t value)
 {
     if (msr == MSR_X2APIC(APIC_EOI) && !value) {
@@ -393,6 +397,10 @@ static inline int write_hot_msr(struct vlapic *lapic, uint32_t msr, uint64_t val
     }
     if (msr == MSR_X2APIC(APIC_TPR) && value <= 0xff) {
         vlapic_set_tpr(lapic, (uint32_t)value);
+        return 0;
+    }
+    if (msr == MSR_TSC_DEADLINE) {
+        vlapic_timer_write_deadline(lapic, value);
         return 0;
     }
     if (msr == MSR_X2APIC(APIC_SELF_IPI))
@@ -404,10 +412,6 @@ static inline int write_hot_msr(struct vlapic *lapic, uint32_t msr, uint64_t val
 
 int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
 {
-    if (msr == MSR_TSC_DEADLINE) {
-        vlapic_timer_write_deadline(lapic, value);
-        return 0;
-    }
     if (likely(vlapic_x2apic(lapic)))
         return write_hot_msr(lapic, msr, value);
     return write_other_msr(lapic, msr, value);

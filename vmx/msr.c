@@ -271,7 +271,8 @@ void exit_msr_read(struct vcpu *vcpu)
     vcpu_advance(vcpu);
 }
 
-static int write_by_rule(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+/* Not inline: its local variables would cost the common case a stack frame. */
+static __attribute__((noinline)) int write_by_rule(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     const struct msr_rule *rule = find_rule(msr);
 

@@ -160,8 +160,11 @@ static inline void vcpu_advance(struct vcpu *vcpu)
 static inline bool vcpu_goes_on(const struct vcpu *vcpu)
 {
     const struct cpu *cpu = vcpu->cpu;
+    bool none;
 
-    return !__atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE) && cpu->timers.next == cpu->timer_programmed;
+    /* As an atomic load would, which compilers keep apart from the comparison. */
+    __asm__ volatile("cmpq $0, %1" : "=@ccz"(none) : "m"(vcpu->pending) : "memory");
+    return none && cpu->timers.next == cpu->timer_programmed;
 }
 
 /* Deals with what keeps a vCPU from being entered: events, the hardware timer. False: it is to leave the CPU.

@@ -164,10 +164,26 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
     }
 }
 
+static inline void decode_msr(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    if (unlikely(!vmcb->exitinfo1)) {
+        decode_msr_read(vcpu, vmcb);
+        return;
+    }
+    vcpu->exit.reason = EXIT_MSR_WRITE;
+    vcpu->exit.msr = (uint32_t)vcpu->gpr[GPR_RCX];
+    vcpu->exit.length = length_of(vcpu, vmcb, OPCODE_WRMSR, 2, 2);
+}
+
 static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
 
+    /* Most exits that must be short are these two, so they do without the table. */
+    if (vmcb->exitcode == VMEXIT_MSR) {
+        decode_msr(vcpu, vmcb);
+        return;
+    }
     if (vmcb->exitcode == VMEXIT_NPF) {
         decode_npf(vcpu, vmcb);
         return;
@@ -194,15 +210,6 @@ static inline void decode_exit(struct vcpu *vcpu, const struct vmcb *vmcb)
         break;
     case VMEXIT_IOIO:
         decode_io(vcpu, vmcb);
-        break;
-    case VMEXIT_MSR:
-        if (unlikely(!vmcb->exitinfo1)) {
-            decode_msr_read(vcpu, vmcb);
-            break;
-        }
-        exit->reason = EXIT_MSR_WRITE;
-        exit->msr = (uint32_t)vcpu->gpr[GPR_RCX];
-        exit->length = length_of(vcpu, vmcb, OPCODE_WRMSR, 2, 2);
         break;
     case VMEXIT_VMMCALL:
         exit->reason = EXIT_HYPERCALL;
