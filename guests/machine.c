@@ -4,6 +4,7 @@
 #include "guests/acpitab.h"
 #include "guests/linux.h"
 #include "guests/multiboot.h"
+#include "kernel/config_share.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
 #include "lib/errno.h"
@@ -399,8 +400,8 @@ static int create_vcpus(struct machine *m)
     return 0;
 }
 
-int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *),
-                   struct machine **out)
+int machine_create(const struct config_vm *config, const struct config_share *share, unsigned index,
+                   void (*stopped)(struct machine *), struct machine **out)
 {
     struct machine *m = heap_alloc(sizeof(*m));
     int err = -ENOMEM;
@@ -411,7 +412,7 @@ int machine_create(const struct config_vm *config, unsigned index, void (*stoppe
     m->stopped = stopped;
     m->vm.index = index;
     m->vm.died = died;
-    m->vm.share = (struct share_params){ .weight = SHARE_WEIGHT };
+    m->vm.share = config_share_of_vcpu(share, config->cpus);
     format_text(m->vm.name, sizeof(m->vm.name), "%s", config->name);
     vclock_init(&m->vm.clock, tsc_hz());
     m->vm.clock.lock = &m->vm.devices;

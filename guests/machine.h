@@ -64,9 +64,10 @@ struct machine_images {
 };
 
 /* Allocates and wires. Errors: -ENOMEM, -ENODEV (no AMD-V or VT-x); the log says what was short. `index` is
- * unique. */
-int machine_create(const struct config_vm *config, unsigned index, void (*stopped)(struct machine *),
-                   struct machine **out) __must_check;
+ * unique.
+ * `share` is what it may have of the CPUs; -ENOSPC: that was refused. */
+int machine_create(const struct config_vm *config, const struct config_share *share, unsigned index,
+                   void (*stopped)(struct machine *), struct machine **out) __must_check;
 void machine_destroy(struct machine *machine);
 
 /* Takes the vCPUs off the CPU and prepares for machine_wipe() from the start. */

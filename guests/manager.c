@@ -285,10 +285,13 @@ static void machine_stopped(struct machine *machine)
     sched_queue_work(&manager.vm[machine->vm.index].work);
 }
 
+/* -EINVAL: none of the CPUs that it is pinned to is there. */
 static int create(struct managed *vm)
 {
     unsigned index = (unsigned)(vm - manager.vm);
-    int err = machine_create(vm->config, index, machine_stopped, &vm->machine);
+    int err = manager_check_pin(vm)
+                  ? machine_create(vm->config, &vm->share, index, machine_stopped, &vm->machine)
+                  : -EINVAL;
 
     if (err == -ENOMEM)
         log_error("vm %s: not started: it needs %llu MiB of memory and %llu MiB are free; lower `memory` "
@@ -296,7 +299,11 @@ static int create(struct managed *vm)
                   vm->config->name, (unsigned long long)(vm->config->memory / MiB),
                   (unsigned long long)(frames_count(FRAME_FREE) * PAGE_SIZE / MiB), CONFIG_FILE,
                   vm->config->at[VM_MEMORY].line, vm->config->at[VM_MEMORY].column);
-    else if (err && err != -ENOSPC)
+    else if (err == -ENOSPC)
+        log_error("vm %s: not started: its share of the CPUs was refused (see above); lower its `reserve` or "
+                  "another VM's, or let its `pin` name more CPUs",
+                  vm->config->name);
+    else if (err && err != -EINVAL)
         log_error("vm %s: not started: this machine cannot run virtual machines (see above)",
                   vm->config->name);
     return err;
@@ -322,7 +329,10 @@ int manager_start(struct managed *vm)
     }
     err = vm->machine ? 0 : create(vm);
     if (err) {
-        set_stopped(vm, err == -ENOMEM ? "not enough memory" : "no virtualisation");
+        set_stopped(vm, err == -ENOMEM   ? "not enough memory"
+                        : err == -ENOSPC ? "its share of the CPUs was refused"
+                        : err == -EINVAL ? "its pin names no CPU of this machine"
+                                         : "no virtualisation");
         return err;
     }
     machine_halt(vm->machine);
@@ -455,6 +465,7 @@ void manager_init(const struct bootinfo *info, uint64_t handoff_tsc)
         log_config_errors(manager.config);
     for (unsigned i = 0; i < manager.config->vm_count; i++) {
         manager.vm[i].config = &manager.config->vm[i];
+        manager.vm[i].share = manager.config->vm[i].share;
         manager.vm[i].state = manager.config->vm[i].broken ? MANAGED_BROKEN : MANAGED_STOPPED;
         manager.vm[i].work.step = work_step;
         timer_init(&manager.vm[i].restart, &this_cpu()->timers, restart_due);

@@ -23,7 +23,8 @@ enum managed_state {
 /* One VM of the config. */
 struct managed {
     const struct config_vm *config;
-    struct machine *machine; /* NULL: not started yet, or its images were refused */
+    struct config_share share; /* of the CPUs: as the config says until it is edited */
+    struct machine *machine;   /* NULL: not started yet, or its images were refused */
     enum managed_state state;
     char last[200]; /* why it is not running, in a few words; empty before the first start */
     bool has_run;
@@ -60,6 +61,16 @@ int manager_reset(struct managed *vm);
 /* Its vCPUs stand still, and go on. Its time goes on. -EINVAL if it is not running, or not paused. */
 int manager_pause(struct managed *vm);
 int manager_resume(struct managed *vm);
+
+/*
+ * Another hold on the CPUs, in any state, until Plinth itself is restarted. NULL; or why not, a sentence that
+ * stays until the next call: nothing changed then.
+ */
+const char *manager_set_share(struct managed *vm, const struct config_share *share);
+
+/* For manager.c: says which CPUs the VM's pin names that are not there; false if none of them is, which is
+ * then why it is not started. */
+bool manager_check_pin(const struct managed *vm);
 
 const char *manager_state_name(const struct managed *vm);
 

@@ -1,5 +1,6 @@
 #include "kernel/config.h"
 #include "kernel/config_check.h"
+#include "kernel/config_share.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/keyname.h"
@@ -20,6 +21,8 @@ enum kind {
     KIND_PREFIX,  /* a string: a control key, into char */
     KIND_MODULES, /* an array of modules */
     KIND_AFTER,   /* an array of names of VMs */
+    KIND_PIN,     /* a string: CPUs, into uint64_t */
+    KIND_RESERVE, /* a string: time in a period, into struct config_share */
 };
 
 struct key {
@@ -79,6 +82,13 @@ static const struct key vm_keys[VM_KEYS] = {
     [VM_RESTART_LIMIT] = { "restart-limit", KIND_LIMIT, false, offsetof(struct config_vm, restart_limit),
                            CONFIG_MAX_RESTARTS, "5", NULL },
     [VM_WATCHDOG] = { "watchdog", KIND_FLAG, false, offsetof(struct config_vm, watchdog), 0, NULL, NULL },
+    [VM_WEIGHT] = { "weight", KIND_COUNT, false, offsetof(struct config_vm, share.weight), CONFIG_MAX_WEIGHT,
+                    "100", NULL },
+    [VM_CAP] = { "cap", KIND_LIMIT, false, offsetof(struct config_vm, share.cap), 100 * CONFIG_MAX_VCPUS,
+                 "50", NULL },
+    [VM_PIN] = { "pin", KIND_PIN, false, offsetof(struct config_vm, share.pin), 0, "\"0,2-3\"", NULL },
+    [VM_RESERVE] = { "reserve", KIND_RESERVE, false, offsetof(struct config_vm, share), 0, "\"2ms/10ms\"",
+                     NULL },
 };
 
 static const struct key module_keys[MODULE_KEYS] = {
@@ -163,7 +173,8 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
         [KIND_COUNT] = "an integer such as ", [KIND_FLAG] = "true or false",
         [KIND_LIMIT] = "an integer such as ", [KIND_CHOICE] = "a string such as ",
         [KIND_PREFIX] = "a string such as ",  [KIND_MODULES] = "an array such as ",
-        [KIND_AFTER] = "an array such as ",
+        [KIND_AFTER] = "an array such as ",   [KIND_PIN] = "a string such as ",
+        [KIND_RESERVE] = "a string such as ",
     };
 
     add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
@@ -306,14 +317,27 @@ static void set_prefix(struct reader *r, const struct key *key, char *to, const 
         add_error(r, event->place, "%s cannot be '%s': it %s", key->name, text, fault);
 }
 
+static void set_cpus(struct reader *r, const struct key *key, void *to, const struct toml_event *event)
+{
+    char text[192];
+    const char *fault;
+
+    if (toml_string(event, text, sizeof(text)) >= sizeof(text))
+        text[0] = '\0'; /* what is that long is not understood */
+    fault = key->kind == KIND_PIN ? config_read_pin(text, to) : config_read_reserve(text, to);
+    if (fault)
+        add_error(r, event->place, "%s %s", key->name, fault);
+}
+
 /* Checks one value and stores it in its field of `base`, the struct of its table. */
 static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
 {
     static const enum toml_type types[] = {
-        [KIND_TEXT] = TOML_STRING,   [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
-        [KIND_MEMORY] = TOML_STRING, [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
-        [KIND_LIMIT] = TOML_INTEGER, [KIND_CHOICE] = TOML_STRING, [KIND_PREFIX] = TOML_STRING,
-        [KIND_MODULES] = TOML_ARRAY, [KIND_AFTER] = TOML_ARRAY,
+        [KIND_TEXT] = TOML_STRING,    [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
+        [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
+        [KIND_LIMIT] = TOML_INTEGER,  [KIND_CHOICE] = TOML_STRING, [KIND_PREFIX] = TOML_STRING,
+        [KIND_MODULES] = TOML_ARRAY,  [KIND_AFTER] = TOML_ARRAY,   [KIND_PIN] = TOML_STRING,
+        [KIND_RESERVE] = TOML_STRING,
     };
     void *field = (char *)base + key->offset;
 
@@ -344,6 +368,10 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
         break;
     case KIND_PREFIX:
         set_prefix(r, key, field, event);
+        break;
+    case KIND_PIN:
+    case KIND_RESERVE:
+        set_cpus(r, key, field, event);
         break;
     case KIND_MODULES: /* their elements follow */
     case KIND_AFTER:
@@ -482,6 +510,7 @@ static struct config_vm *add_vm(struct config *config, const struct toml_step *n
     vm->autostart = true;
     vm->on_reboot = RESTART_YES;
     vm->restart_limit = 5;
+    vm->share.weight = SHARE_WEIGHT;
     return vm;
 }
 
@@ -649,7 +678,7 @@ int config_parse(struct config *config, const char *text, size_t size)
     toml_parse(text, size, on_event, &reader);
     for (unsigned i = 0; i < config->vm_count; i++)
         check_vm(&reader, &config->vm[i]);
-    config_check_names(config);
+    config_check_whole(config);
     reader.vm = NULL;
     if (config->vm_count == 0 && config->error_count == 0)
         add_error(&reader, (struct toml_place){ 1, 1 },

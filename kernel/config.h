@@ -19,6 +19,7 @@
 #define CONFIG_MAX_RESTARTS 64 /* of restart-limit */
 #define CONFIG_MAX_VCPUS    16
 #define CONFIG_MAX_MEMORY   (1024 * GiB)
+#define CONFIG_MAX_WEIGHT   1000
 
 enum config_all_stopped { ALL_STOPPED_SHELL, ALL_STOPPED_POWEROFF, ALL_STOPPED_REBOOT };
 enum config_restart { RESTART_NO, RESTART_YES }; /* "stop", "restart" */
@@ -50,6 +51,10 @@ enum config_vm_key {
     VM_ON_REBOOT,
     VM_RESTART_LIMIT,
     VM_WATCHDOG,
+    VM_WEIGHT,
+    VM_CAP,
+    VM_PIN,
+    VM_RESERVE,
     VM_KEYS
 };
 
@@ -69,6 +74,15 @@ struct config_after {
     struct toml_place place;
     char name[CONFIG_NAME_MAX];
     unsigned vm; /* its index in config.vm */
+};
+
+/* A VM's hold on the CPUs; docs/scheduler.md. */
+struct config_share {
+    unsigned weight;     /* of the whole VM: 1 .. CONFIG_MAX_WEIGHT; default 100 */
+    unsigned cap;        /* percent of one CPU, of the whole VM: 0 .. 100 * cpus; 0: none */
+    uint64_t pin;        /* CPUs that its vCPUs may use; 0: all */
+    uint32_t reserve_us; /* so long in each period, for each vCPU; 0: none */
+    uint32_t period_us;
 };
 
 struct config_vm {
@@ -91,6 +105,7 @@ struct config_vm {
     struct config_after after[CONFIG_MAX_AFTER]; /* VMs to be started before; they make no circle */
     enum config_restart on_crash;                /* default RESTART_NO */
     enum config_restart on_reboot;               /* default RESTART_YES */
+    struct config_share share;
     unsigned restart_limit; /* that many crashes and resets in a minute are a loop; default 5, 0: never */
 };
 

@@ -1,5 +1,6 @@
 /* Checks of names across the tables of a config. */
 #include "kernel/config_check.h"
+#include "kernel/config_share.h"
 #include "lib/spell.h"
 #include "lib/string.h"
 
@@ -90,10 +91,21 @@ static void check_circles(struct config *config)
     }
 }
 
-void config_check_names(struct config *config)
+/* The cap must fit the other values, whichever stand before it. */
+static void check_share(struct config *config, struct config_vm *vm)
+{
+    char fault[CONFIG_FAULT_TEXT];
+
+    if (!vm->broken && config_share_fault(&vm->share, vm->cpus, fault))
+        config_error(config, vm, vm->at[VM_CAP], "%s", fault);
+}
+
+void config_check_whole(struct config *config)
 {
     check_attach(config);
     for (unsigned i = 0; i < config->vm_count; i++)
         resolve_after(config, &config->vm[i]);
+    for (unsigned i = 0; i < config->vm_count; i++)
+        check_share(config, &config->vm[i]);
     check_circles(config);
 }

@@ -1,5 +1,5 @@
 /* The list of errors, and what can be checked of a config only when all of it was read: names of VMs that
- * other places use. Part of config.c; nobody else includes this. */
+ * other places use, and values that must fit each other. Part of config.c; nobody else includes this. */
 #pragma once
 
 #include <stdarg.h>
@@ -16,5 +16,6 @@ void config_sort_errors(struct config *config);
 
 struct config_vm *config_find_vm(struct config *config, const char *name);
 
-/* An `attach` that names no VM is taken back; `after` gets its VMs' numbers and may make no circle. */
-void config_check_names(struct config *config);
+/* An `attach` that names no VM is taken back; `after` gets its VMs' numbers and may make no circle; `cap`
+ * must fit `cpus` and `reserve`. */
+void config_check_whole(struct config *config);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/config.h"
+#include "kernel/config_share.h"
 #include "lib/errno.h"
 #include "lib/spell.h"
 
@@ -126,6 +127,10 @@ static void fills_in_defaults(void **state)
     assert_int_equal(config.vm[0].on_crash, RESTART_NO);
     assert_int_equal(config.vm[0].on_reboot, RESTART_YES);
     assert_int_equal(config.vm[0].restart_limit, 5);
+    assert_int_equal(config.vm[0].share.weight, 100);
+    assert_int_equal(config.vm[0].share.cap, 0);
+    assert_int_equal(config.vm[0].share.pin, 0);
+    assert_int_equal(config.vm[0].share.reserve_us, 0);
     assert_false(config.vm[0].broken);
 }
 
@@ -318,6 +323,136 @@ static void checks_supervision(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         expect_in_vm(rows[i].line, rows[i].error);
+}
+
+static void reads_shares(void **state)
+{
+    (void)state;
+    expect_in_vm("cpus = 4\nweight = 250\ncap = 130\npin = '0,2-3,63'\nreserve = '2ms/10ms'", "");
+    const struct config_share *share = &config.vm[0].share;
+    assert_int_equal(share->weight, 250);
+    assert_int_equal(share->cap, 130);
+    assert_int_equal(share->pin, BIT(0) | BIT(2) | BIT(3) | BIT(63));
+    assert_int_equal(share->reserve_us, 2000);
+    assert_int_equal(share->period_us, 10000);
+
+    struct share_params each = config_share_of_vcpu(share, 4);
+    assert_int_equal(each.weight, 625);
+    assert_int_equal(each.cap, 32);
+    assert_int_equal(each.pin, share->pin);
+    assert_int_equal(each.reserve_us, 2000);
+    assert_int_equal(each.period_us, 10000);
+    each = config_share_of_vcpu(&(struct config_share){ .weight = 1 }, 16);
+    assert_int_equal(each.weight, 1);
+    each = config_share_of_vcpu(&(struct config_share){ .weight = CONFIG_MAX_WEIGHT }, 1);
+    assert_int_equal(each.weight, SHARE_MAX_WEIGHT);
+}
+
+#define PIN_FAULT     "4:7 pin must be CPU numbers from 0 to 63 such as \"0,2-3\"\n"
+#define RESERVE_FAULT "4:11 reserve must be a time in each period, in ms or us, such as \"2ms/10ms\"\n"
+#define PERIOD_FAULT  "4:11 reserve has a period (behind the '/') that is not 1ms to 1000ms\n"
+
+static void checks_shares(void **state)
+{
+    static const struct {
+        const char *line, *error;
+    } rows[] = {
+        { "weight = 1", "" },
+        { "weight = 1000", "" },
+        { "weight = 0", "4:10 weight must be 1 to 1000\n" },
+        { "weight = 1001", "4:10 weight must be 1 to 1000\n" },
+        { "weight = '5'", "4:10 weight must be an integer such as 100, not a string\n" },
+        { "weigth = 5", "4:1 unknown key 'weigth' in [vm.a]; did you mean 'weight'?\n" },
+        { "cap = 0", "" },
+        { "cap = 100", "" },
+        { "cap = 101", "4:1 cap is 101, but 1 vCPU can use 100 percent; write less, or 0 for no cap\n" },
+        { "cap = 200\ncpus = 2", "" },
+        { "cap = 201\ncpus = 2",
+          "4:1 cap is 201, but 2 vCPUs can use 200 percent; write less, or 0 for no cap\n" },
+        { "cap = 2\ncpus = 2", "" },
+        { "cap = 1\ncpus = 2",
+          "4:1 cap must be at least 2, 1 percent for each of the 2 vCPUs, or 0 for none\n" },
+        { "cap = -1", "4:7 cap must be 0 to 1600\n" },
+        { "cap = 201\ncpus = 99", "5:8 cpus must be 1 to 16\n" },
+        { "pin = '0'", "" },
+        { "pin = ' 0 , 2-3,3-3 '", "" },
+        { "pin = '0-63'", "" },
+        { "pin = ''", PIN_FAULT },
+        { "pin = ','", PIN_FAULT },
+        { "pin = '0,'", PIN_FAULT },
+        { "pin = '64'", PIN_FAULT },
+        { "pin = '4294967296'", PIN_FAULT },
+        { "pin = '99999999999999999999999'", PIN_FAULT },
+        { "pin = '3-2'", PIN_FAULT },
+        { "pin = '1-'", PIN_FAULT },
+        { "pin = '-1'", PIN_FAULT },
+        { "pin = '1 2'", PIN_FAULT },
+        { "pin = 'all'", PIN_FAULT },
+        { "pin = 1", "4:7 pin must be a string such as \"0,2-3\", not an integer\n" },
+        { "reserve = '100us/1ms'", "" },
+        { "reserve = '950ms/1000000us'", "" },
+        { "reserve = ' 2 ms / 10 ms '", "" },
+        { "reserve = ''", RESERVE_FAULT },
+        { "reserve = '2/10'", RESERVE_FAULT },
+        { "reserve = '2ms'", RESERVE_FAULT },
+        { "reserve = '2ms/'", RESERVE_FAULT },
+        { "reserve = '2ms/10s'", RESERVE_FAULT },
+        { "reserve = '2m/10ms'", RESERVE_FAULT },
+        { "reserve = '2ms/10ms/'", RESERVE_FAULT },
+        { "reserve = '1.5ms/10ms'", RESERVE_FAULT },
+        { "reserve = 2", "4:11 reserve must be a string such as \"2ms/10ms\", not an integer\n" },
+        { "reserve = '200us/999us'", PERIOD_FAULT },
+        { "reserve = '200us/1001ms'", PERIOD_FAULT },
+        { "reserve = '200us/99999999999999999999ms'", PERIOD_FAULT },
+        { "reserve = '99us/10ms'", "4:11 reserve is too little: at least 100us can be reserved\n" },
+        { "reserve = '9501us/10ms'", "4:11 reserve is too much: at most 95 percent of the period can be reserved\n" },
+        { "reserve = '9500us/10ms'", "" },
+        { "cap = 20\nreserve = '2ms/10ms'", "" },
+        { "cap = 19\nreserve = '2ms/10ms'",
+          "4:1 cap leaves each vCPU 19 percent of a CPU, less than its reserve; raise it\n" },
+        { "cap = 39\ncpus = 2\nreserve = '2ms/10ms'",
+          "4:1 cap leaves each vCPU 19 percent of a CPU, less than its reserve; raise it\n" },
+    };
+    char text[400];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        expect_in_vm(rows[i].line, rows[i].error);
+    /* longer than what is read of it: its beginning must not count */
+    snprintf(text, sizeof(text), "pin = '%0300d'", 7);
+    expect_in_vm(text, PIN_FAULT);
+}
+
+static void writes_shares(void **state)
+{
+    static const struct {
+        uint64_t pin;
+        const char *text;
+    } pins[] = { { 0, "all" },
+                 { BIT(0), "0" },
+                 { BIT(0) | BIT(2) | BIT(3), "0,2-3" },
+                 { UINT64_MAX, "0-63" },
+                 { BIT(62) | BIT(63), "62-63" } };
+    static const struct {
+        uint32_t reserve, period;
+        const char *text;
+    } reserves[] = { { 0, 0, "none" },
+                     { 2000, 10000, "2ms/10ms" },
+                     { 150, 1500, "150us/1500us" },
+                     { 950000, 1000000, "950ms/1000ms" } };
+    char text[CONFIG_PIN_TEXT];
+    uint64_t pin;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(pins); i++)
+        assert_string_equal(config_pin_text(pins[i].pin, text), pins[i].text);
+    config_pin_text(0x5555555555555555, text); /* the longest one */
+    assert_null(config_read_pin(text, &pin));
+    assert_true(pin == 0x5555555555555555);
+    for (size_t i = 0; i < ARRAY_SIZE(reserves); i++) {
+        struct share_params params = { .reserve_us = reserves[i].reserve, .period_us = reserves[i].period };
+        assert_string_equal(config_reserve_text(&params, text), reserves[i].text);
+    }
 }
 
 static void checks_lengths(void **state)
@@ -630,6 +765,9 @@ int main(void)
         cmocka_unit_test(checks_paths),
         cmocka_unit_test(checks_values),
         cmocka_unit_test(checks_supervision),
+        cmocka_unit_test(reads_shares),
+        cmocka_unit_test(checks_shares),
+        cmocka_unit_test(writes_shares),
         cmocka_unit_test(checks_lengths),
         cmocka_unit_test(suggests_the_known_key),
         cmocka_unit_test(compares_words),
