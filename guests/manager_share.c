@@ -52,14 +52,17 @@ static enum share_verdict edit_vcpus(const struct machine *machine, const struct
 const char *manager_set_share(struct managed *vm, const struct config_share *share)
 {
     static char why[CONFIG_FAULT_TEXT];
-    struct share_params params = config_share_of_vcpu(share, vm->config->cpus);
+    struct share_params params;
     enum share_verdict verdict;
     unsigned refused;
 
+    if (vm->state == MANAGED_BROKEN)
+        return "its config has errors";
     if (share->pin && !(share->pin & cpus_there()))
         return share_verdict_text(SHARE_BAD_PIN);
     if (config_share_fault(share, vm->config->cpus, why))
         return why;
+    params = config_share_of_vcpu(share, vm->config->cpus);
     if (vm->machine) {
         verdict = edit_vcpus(vm->machine, &params, &vm->machine->vm.share, &refused);
         if (verdict != SHARE_OK) {

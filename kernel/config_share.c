@@ -6,6 +6,9 @@
 #define FINE (SHARE_MAX_WEIGHT / CONFIG_MAX_WEIGHT)
 
 static const char *const pin_fault = "must be CPU numbers from 0 to 63 such as \"0,2-3\"";
+static const char *const weight_fault = "must be a number from 1 to 1000";
+static_assert(CONFIG_MAX_WEIGHT == 1000, "as the text says");
+static const char *const cap_fault = "must be percent of one CPU, up to 100 for each vCPU, or none";
 static const char *const reserve_fault = "must be a time in each period, in ms or us, such as \"2ms/10ms\"";
 
 /* Digits at *at, which moves behind them; false if there are none. At most 10^9 + something. */
@@ -95,6 +98,46 @@ const char *config_read_reserve(const char *text, struct config_share *to)
         return "is too much: at most 95 percent of the period can be reserved";
     to->reserve_us = (uint32_t)reserve;
     to->period_us = (uint32_t)period;
+    return NULL;
+}
+
+/* A number and nothing else; `highest` is at most 10^9. */
+static bool read_whole(const char *text, uint64_t least, uint64_t highest, uint32_t *to)
+{
+    uint64_t number;
+
+    if (!read_number(&text, &number) || *text || number < least || number > highest)
+        return false;
+    *to = (uint32_t)number;
+    return true;
+}
+
+static const char *const keys[] = { "weight", "cap", "pin", "reserve" };
+
+const char *config_share_key(unsigned index)
+{
+    return index < ARRAY_SIZE(keys) ? keys[index] : NULL;
+}
+
+const char *config_set_share(struct config_share *share, const char *key, const char *value)
+{
+    bool none = strcmp(value, "none") == 0;
+
+    if (strcmp(key, "weight") == 0)
+        return read_whole(value, 1, CONFIG_MAX_WEIGHT, &share->weight) ? NULL : weight_fault;
+    if (strcmp(key, "cap") == 0)
+        return read_whole(none ? "0" : value, 0, 100 * CONFIG_MAX_VCPUS, &share->cap) ? NULL : cap_fault;
+    if (strcmp(key, "reserve") == 0) {
+        if (!none)
+            return config_read_reserve(value, share);
+        share->reserve_us = share->period_us = 0;
+        return NULL;
+    }
+    if (strcmp(key, "pin") != 0)
+        return "";
+    if (strcmp(value, "all") != 0)
+        return config_read_pin(value, &share->pin);
+    share->pin = 0;
     return NULL;
 }
 

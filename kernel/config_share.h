@@ -18,6 +18,16 @@
 const char *config_read_pin(const char *text, uint64_t *pin);
 const char *config_read_reserve(const char *text, struct config_share *to);
 
+/*
+ * One of weight, cap, pin and reserve, as the config would have it or "all" and "none" for what was not
+ * given. NULL, or what is wrong with the value, to follow the key in a sentence; "" if there is no such key.
+ * Nothing was written then. Whether the values agree is for config_share_fault().
+ */
+const char *config_set_share(struct config_share *share, const char *key, const char *value);
+
+/* The keys of config_set_share(), the index-th of them from 0; NULL: no more. */
+const char *config_share_key(unsigned index);
+
 /* The other way; "all" and "none" for what was not given. Return `to`, which has the sizes above. */
 const char *config_pin_text(uint64_t pin, char *to);
 const char *config_reserve_text(const struct share_params *params, char *to);

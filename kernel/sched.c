@@ -19,6 +19,9 @@ static struct {
     struct sched_work *work, **work_last;
     struct cpu *boot; /* does the work */
     bool begun;
+    struct {
+        uint64_t ticks, since; /* since: when it began to be idle, 0: it is not */
+    } idle[SHARE_MAX_CPUS];
 } sched;
 
 static struct sched_task *task_of(struct share_entity *entity)
@@ -126,11 +129,31 @@ void sched_task_exit(struct sched_task *task)
 void sched_usage(struct sched_task *task, struct sched_usage *out)
 {
     const struct share_entity *share = &task->share;
+    uint64_t now, since;
 
     lock_take(&sched.lock);
-    *out = (struct sched_usage){
-        .ran = share->ran, .waited = share->waited, .turns = share->turns, .missed = share->missed
-    };
+    now = tsc_now();
+    since = share->state == SHARE_RUNNING ? sched.share.cpu[share->last].since : now;
+    *out = (struct sched_usage){ .ran = share->ran + (now > since ? now - since : 0),
+                                 .waited = share_waited(share, now),
+                                 .turns = share->turns,
+                                 .missed = share->missed,
+                                 .now = now,
+                                 .state = share->state,
+                                 .stopped = task->stopped,
+                                 .cpu = share->last,
+                                 .params = share->params };
+    lock_release(&sched.lock);
+}
+
+void sched_cpu_usage(unsigned cpu, struct sched_cpu_usage *out)
+{
+    lock_take(&sched.lock);
+    out->now = tsc_now();
+    out->idle = sched.idle[cpu].ticks;
+    if (sched.idle[cpu].since && out->now > sched.idle[cpu].since)
+        out->idle += out->now - sched.idle[cpu].since;
+    out->task = task_of(sched.share.cpu[cpu].current);
     lock_release(&sched.lock);
 }
 
@@ -299,17 +322,37 @@ static struct sched_task *choose(struct cpu *cpu, uint64_t *until)
     return task;
 }
 
+/* Idle time lasts from the choice of nothing to the next choice. Under the lock, on that CPU. */
+static void begin_idle(const struct cpu *cpu)
+{
+    sched.idle[cpu->index].since = tsc_now();
+}
+
+static void end_idle(const struct cpu *cpu)
+{
+    uint64_t since = sched.idle[cpu->index].since, now;
+
+    if (!since)
+        return;
+    now = tsc_now();
+    sched.idle[cpu->index].since = 0;
+    sched.idle[cpu->index].ticks += now > since ? now - since : 0;
+}
+
 static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again, uint64_t *until)
 {
     struct sched_task *task;
 
     cpu->yield = false;
     lock_take(&sched.lock);
+    end_idle(cpu);
     if (ran)
         account(ran, again);
     if (work_waits(cpu))
         do_work(cpu);
     task = choose(cpu, until);
+    if (!task)
+        begin_idle(cpu);
     lock_release(&sched.lock);
     return task;
 }

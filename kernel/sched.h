@@ -54,11 +54,23 @@ enum share_verdict sched_edit(struct sched_task *task, const struct share_params
 /* A stopped task is no more. */
 void sched_task_exit(struct sched_task *task);
 
-/* What it has used and waited for so far, in TSC ticks. Any CPU. */
+/* What it has used and waited for so far, in TSC ticks, the present turn or wait included. Any CPU. */
 struct sched_usage {
     uint64_t ran, waited, turns, missed;
+    uint64_t now; /* the TSC then */
+    enum share_state state;
+    bool stopped;
+    unsigned cpu; /* where it runs, or ran last */
+    struct share_params params;
 };
 void sched_usage(struct sched_task *task, struct sched_usage *out);
+
+/* What a CPU did so far, in TSC ticks. Any CPU. */
+struct sched_cpu_usage {
+    uint64_t idle, now;
+    const struct sched_task *task; /* what it runs; only to be compared. NULL: nothing */
+};
+void sched_cpu_usage(unsigned cpu, struct sched_cpu_usage *out);
 
 /* It may run from now on, and does so first of all. Any CPU. */
 void sched_start(struct sched_task *task);

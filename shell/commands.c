@@ -155,6 +155,26 @@ const struct shell_command shell_commands[] = {
       "N of them (1 to 1000, else 40), of all VMs and the log, or of one VM.\n"
       "--last tells of the run before the last reset of this machine.",
       run_trace },
+    { "set", "VM KEY VALUE", 3,
+      "change its hold on the CPUs\n"
+      "KEY and VALUE as in the config: weight 1-1000, cap PERCENT, pin 0,2-3, reserve 2ms/10ms.\n"
+      "pin all, cap none and reserve none take it back. It holds until Plinth is restarted.",
+      run_set },
+    { "top", "[--json]", 0,
+      "what the VMs do, each second anew\n"
+      "Percent of one CPU that each VM ran and that it waited for (steal), and its exits in a second.\n"
+      "Any key ends it. With --json it measures once.",
+      run_top },
+    { "sched", "[--json]", 0,
+      "each vCPU's hold on the CPUs\n"
+      "Where it runs or ran, what it may have, and what part of a CPU it got in the half second of measuring.\n"
+      "WAITED: ready, but others ran or its cap was used up. MISSED: what its reserve lacked.",
+      run_sched },
+    { "cpus", "[--json]", 0,
+      "this machine's CPUs\n"
+      "What each one runs, and how much of the half second of measuring it was idle.\n"
+      "The numbers are those of `pin`.",
+      run_cpus },
     { "dmesg", "", 0,
       "Plinth's log\n"
       "Its newest 64 KiB, with lines that are too detailed for the wire.\n"

@@ -15,6 +15,12 @@ void run_info(int count, char *word[SHELL_ARGS]);
 void run_stats(int count, char *word[SHELL_ARGS]);
 void run_mem(int count, char *word[SHELL_ARGS]);
 
+/* shares.c: who has the CPUs, and how much of them */
+void run_set(int count, char *word[SHELL_ARGS]);
+void run_sched(int count, char *word[SHELL_ARGS]);
+void run_cpus(int count, char *word[SHELL_ARGS]);
+void run_top(int count, char *word[SHELL_ARGS]);
+
 /* texts.c: what was written elsewhere */
 void run_log(int count, char *word[SHELL_ARGS]);
 void run_config(int count, char *word[SHELL_ARGS]);

@@ -1,5 +1,6 @@
 /* What may stand at the beginning of a line: names of commands, aliases, and help about both. */
 #include "guests/manager.h"
+#include "kernel/config_share.h"
 #include "lib/spell.h"
 #include "lib/string.h"
 #include "shell/lineedit.h"
@@ -103,6 +104,8 @@ const char *command_word(void *context, const struct lineedit *edit, unsigned st
     if (!count)
         return command_name(index);
     command = by_name(word[0]);
+    if (command && count == 2 && command_takes(command, "KEY"))
+        return config_share_key(index);
     if (!command || count > 1)
         return NULL;
     if (command_takes(command, "COMMAND"))

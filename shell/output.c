@@ -123,6 +123,13 @@ void cell_number(const char *key, int width, uint64_t number)
     wire_print("%*llu", shell_json() ? 0 : width, (unsigned long long)number);
 }
 
+void cell_percent(const char *key, int width, uint64_t tenths)
+{
+    begin_cell(key);
+    wire_print("%*llu.%llu", shell_json() ? 0 : width - 2, (unsigned long long)(tenths / 10),
+               (unsigned long long)(tenths % 10));
+}
+
 void cell_mib(const char *key, int width, uint64_t bytes)
 {
     begin_cell(key);

@@ -34,10 +34,11 @@ void output_listing(const struct listing *listing);
 
 /*
  * One cell: padded to `width` columns for people (text stands at their left, numbers at their right),
- * "key":value in JSON. cell_mib() takes bytes and tells people MiB.
+ * "key":value in JSON. cell_percent() takes tenths; cell_mib() takes bytes and tells people MiB.
  */
 void cell_text(const char *key, int width, const char *text);
 void cell_number(const char *key, int width, uint64_t number);
+void cell_percent(const char *key, int width, uint64_t tenths);
 void cell_mib(const char *key, int width, uint64_t bytes);
 
 /* A cell that people see on a line of its own below the row, behind `lead`; nothing if the text is empty. */

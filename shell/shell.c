@@ -137,6 +137,16 @@ void shell_input(char c)
     take_typed();
 }
 
+bool shell_typed(void)
+{
+    return shell.ahead_tail != shell.ahead_head;
+}
+
+void shell_forget_typed(void)
+{
+    shell.ahead_tail = shell.ahead_head;
+}
+
 static bool work_step(struct sched_work *work)
 {
     bool wait = !shell.step && uart_space() < COMMAND_SPACE;

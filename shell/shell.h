@@ -11,7 +11,7 @@ struct managed;
 struct shell_command {
     const char *name;
     const char
-        *arguments;   /* for help: "", or out of "VM", "[VM]" (completed by Tab), "[--json]", "[COMMAND]" */
+        *arguments;   /* for help: "", or out of "VM", "[VM]" (completed by Tab), "[--json]", "[COMMAND]", "KEY" */
     int max;          /* arguments that it takes at most; --json, if it knows that, does not count */
     const char *help; /* one line; behind a \n, two more for `help COMMAND` */
     void (*run)(int count, char *word[SHELL_ARGS]); /* word[0] is the command's name */
@@ -31,6 +31,10 @@ bool command_takes(const struct shell_command *command, const char *what);
 
 /* The VM that word[1] names, or NULL after saying what is wrong. */
 struct managed *command_vm(int count, char *word[SHELL_ARGS]);
+
+/* Whether keys wait that were typed since the running command began; and forgets them. */
+bool shell_typed(void);
+void shell_forget_typed(void);
 
 /* Splits a line at blanks, in place, into at most SHELL_ARGS + 1 words; returns how many. */
 int shell_split(char *line, char **word);

@@ -405,7 +405,8 @@ static void checks_shares(void **state)
         { "reserve = '200us/1001ms'", PERIOD_FAULT },
         { "reserve = '200us/99999999999999999999ms'", PERIOD_FAULT },
         { "reserve = '99us/10ms'", "4:11 reserve is too little: at least 100us can be reserved\n" },
-        { "reserve = '9501us/10ms'", "4:11 reserve is too much: at most 95 percent of the period can be reserved\n" },
+        { "reserve = '9501us/10ms'",
+          "4:11 reserve is too much: at most 95 percent of the period can be reserved\n" },
         { "reserve = '9500us/10ms'", "" },
         { "cap = 20\nreserve = '2ms/10ms'", "" },
         { "cap = 19\nreserve = '2ms/10ms'",
@@ -421,38 +422,6 @@ static void checks_shares(void **state)
     /* longer than what is read of it: its beginning must not count */
     snprintf(text, sizeof(text), "pin = '%0300d'", 7);
     expect_in_vm(text, PIN_FAULT);
-}
-
-static void writes_shares(void **state)
-{
-    static const struct {
-        uint64_t pin;
-        const char *text;
-    } pins[] = { { 0, "all" },
-                 { BIT(0), "0" },
-                 { BIT(0) | BIT(2) | BIT(3), "0,2-3" },
-                 { UINT64_MAX, "0-63" },
-                 { BIT(62) | BIT(63), "62-63" } };
-    static const struct {
-        uint32_t reserve, period;
-        const char *text;
-    } reserves[] = { { 0, 0, "none" },
-                     { 2000, 10000, "2ms/10ms" },
-                     { 150, 1500, "150us/1500us" },
-                     { 950000, 1000000, "950ms/1000ms" } };
-    char text[CONFIG_PIN_TEXT];
-    uint64_t pin;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(pins); i++)
-        assert_string_equal(config_pin_text(pins[i].pin, text), pins[i].text);
-    config_pin_text(0x5555555555555555, text); /* the longest one */
-    assert_null(config_read_pin(text, &pin));
-    assert_true(pin == 0x5555555555555555);
-    for (size_t i = 0; i < ARRAY_SIZE(reserves); i++) {
-        struct share_params params = { .reserve_us = reserves[i].reserve, .period_us = reserves[i].period };
-        assert_string_equal(config_reserve_text(&params, text), reserves[i].text);
-    }
 }
 
 static void checks_lengths(void **state)
@@ -767,7 +736,6 @@ int main(void)
         cmocka_unit_test(checks_supervision),
         cmocka_unit_test(reads_shares),
         cmocka_unit_test(checks_shares),
-        cmocka_unit_test(writes_shares),
         cmocka_unit_test(checks_lengths),
         cmocka_unit_test(suggests_the_known_key),
         cmocka_unit_test(compares_words),
