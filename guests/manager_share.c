@@ -72,5 +72,6 @@ const char *manager_set_share(struct managed *vm, const struct config_share *sha
         vm->machine->vm.share = params;
     }
     vm->share = *share;
+    (void)manager_check_pin(vm); /* says which CPUs are passed over */
     return NULL;
 }

@@ -167,12 +167,12 @@ const struct shell_command shell_commands[] = {
       run_top },
     { "sched", "[--json]", 0,
       "each vCPU's hold on the CPUs\n"
-      "Where it runs or ran, what it may have, and what part of a CPU it got in the half second of measuring.\n"
+      "Where it runs or ran, what it may have, and what part of a CPU it got in half a second.\n"
       "WAITED: ready, but others ran or its cap was used up. MISSED: what its reserve lacked.",
       run_sched },
     { "cpus", "[--json]", 0,
       "this machine's CPUs\n"
-      "What each one runs, and how much of the half second of measuring it was idle.\n"
+      "What each one runs, and how much of half a second it was idle.\n"
       "The numbers are those of `pin`.",
       run_cpus },
     { "dmesg", "", 0,

@@ -9,14 +9,13 @@ VM = '[vm.{name}]\nmemory = "16M"\nkernel = "spin.elf"\n{more}\n'
 SECOND = 1000000
 
 
-def begin(boot, guest, vms, smp=1, **options):
+def begin(boot, guest, vms, smp=1):
     """A machine whose VMs never rest: {name: more lines of the config}. Its time is that of its instructions where that can be."""
     config = "".join(VM.format(name=name, more=more) for name, more in vms.items())
-    machine = boot('[host]\nconsole = "com1,115200"\n' + config, {"spin.elf": guest("spin")}, counted=True,
-                   **({"smp": smp} if smp > 1 else {}), **options)
+    machine = boot(config, {"spin.elf": guest("spin")}, smp=smp, counted=True)
     for name in vms:
-        machine.expect(r"vm [a-z]+: started")
-    machine.send("\r")
+        machine.expect(rf"vm {name}: started")
+    machine.send("\x01d")
     machine.expect(PROMPT)
     return machine
 
@@ -33,8 +32,9 @@ def percents(machine, time=SECOND):
         if now[name]["time_us"] - first[name]["time_us"] >= time:
             break
         now = tasks(machine)
-    print({name: (now[name]["ran_us"] - row["ran_us"]) * 100 / (now[name]["time_us"] - row["time_us"]) for name, row in first.items()})
-    return {name: (now[name]["ran_us"] - row["ran_us"]) * 100 / (now[name]["time_us"] - row["time_us"]) for name, row in first.items()}
+    got = {name: (now[name]["ran_us"] - row["ran_us"]) * 100 / (now[name]["time_us"] - row["time_us"]) for name, row in first.items()}
+    print(got)
+    return got
 
 
 def test_weights(boot, guest):
@@ -126,6 +126,10 @@ def test_what_is_refused(boot, guest):
     assert "left as it was" in machine.ask(PROMPT, "set one cap 101")
     row = tasks(machine)["one/0"]
     assert (row["weight"], row["cap"], row["pin"], row["reserve"]) == (100, 0, "all", "none")
+    machine.send("set one pin 0,40-41\r")  # what there is of it holds, and the log says what there is not
+    machine.expect(r"vm one: its pin names CPU 40-41; this machine has 0 to \d")
+    machine.expect(PROMPT)
+    assert tasks(machine)["one/0"]["pin"] == "0,40-41"
     machine.ask(PROMPT, "set greedy reserve 4ms/10ms")  # one that does not run can be changed, too
     machine.send("start greedy\r")
     machine.expect(r"vm greedy: started")
@@ -137,7 +141,7 @@ def begin_some(boot, guest, vms):
     config = "".join(VM.format(name=name, more=more) for name, more in vms.items())
     machine = boot(config, {"spin.elf": guest("spin")})
     machine.expect(r"vm one: started")
-    machine.send("\r")
+    machine.send("\x01d")
     machine.expect(PROMPT)
     return machine
 
