@@ -19,9 +19,6 @@ static struct {
     struct sched_work *work, **work_last;
     struct cpu *boot; /* does the work */
     bool begun;
-    struct {
-        uint64_t ticks, since; /* since: when it began to be idle, 0: it is not */
-    } idle[SHARE_MAX_CPUS];
 } sched;
 
 static struct sched_task *task_of(struct share_entity *entity)
@@ -148,11 +145,13 @@ void sched_usage(struct sched_task *task, struct sched_usage *out)
 
 void sched_cpu_usage(unsigned cpu, struct sched_cpu_usage *out)
 {
+    const struct cpu *of = smp_cpu(cpu);
+
     lock_take(&sched.lock);
     out->now = tsc_now();
-    out->idle = sched.idle[cpu].ticks;
-    if (sched.idle[cpu].since && out->now > sched.idle[cpu].since)
-        out->idle += out->now - sched.idle[cpu].since;
+    out->idle = of->idle;
+    if (of->idle_since && out->now > of->idle_since)
+        out->idle += out->now - of->idle_since;
     out->task = task_of(sched.share.cpu[cpu].current);
     lock_release(&sched.lock);
 }
@@ -274,6 +273,14 @@ static struct sched_work *take_work(void)
     return work;
 }
 
+/* Idle time lasts from the choice of nothing to that of something, or to work. */
+static void end_idle(struct cpu *cpu, uint64_t now)
+{
+    if (now > cpu->idle_since)
+        cpu->idle += now - cpu->idle_since;
+    cpu->idle_since = 0;
+}
+
 /*
  * One step of the first piece of work; what has more to do goes to the end. Then interrupts are taken, which
  * else might not be for long: work can come one after the other, and guests in between be short. The lock is
@@ -283,6 +290,8 @@ static void do_work(struct cpu *cpu)
 {
     struct sched_work *work = take_work();
 
+    if (cpu->idle_since)
+        end_idle(cpu, tsc_now());
     put_away_live(cpu);
     share_leave(&sched.share, cpu->index, tsc_now());
     recall_wanted();
@@ -312,31 +321,18 @@ static struct sched_task *choose(struct cpu *cpu, uint64_t *until)
 
     *until = share_deadline(&sched.share, cpu->index, now);
     if (task) {
+        if (cpu->idle_since)
+            end_idle(cpu, now);
         task->running = true;
         task->woken = false;
         task->cpu = cpu->index;
         if (work_waits(cpu))
             *until = min_u64(*until, now + tsc_hz() / 1000000 * SCHED_WORK_US);
+    } else if (!cpu->idle_since) {
+        cpu->idle_since = now;
     }
     recall_wanted();
     return task;
-}
-
-/* Idle time lasts from the choice of nothing to the next choice. Under the lock, on that CPU. */
-static void begin_idle(const struct cpu *cpu)
-{
-    sched.idle[cpu->index].since = tsc_now();
-}
-
-static void end_idle(const struct cpu *cpu)
-{
-    uint64_t since = sched.idle[cpu->index].since, now;
-
-    if (!since)
-        return;
-    now = tsc_now();
-    sched.idle[cpu->index].since = 0;
-    sched.idle[cpu->index].ticks += now > since ? now - since : 0;
 }
 
 static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again, uint64_t *until)
@@ -345,14 +341,11 @@ static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, boo
 
     cpu->yield = false;
     lock_take(&sched.lock);
-    end_idle(cpu);
     if (ran)
         account(ran, again);
     if (work_waits(cpu))
         do_work(cpu);
     task = choose(cpu, until);
-    if (!task)
-        begin_idle(cpu);
     lock_release(&sched.lock);
     return task;
 }
