@@ -37,7 +37,7 @@ struct cpu {
     void *xstate;              /* whose FPU, SSE and AVX registers are in the CPU; xstate.c */
     struct sched_task *live;   /* whose state is here still; sched.c */
     struct timer slice;        /* ends the running task's turn */
-    uint64_t idle, idle_since; /* ticks, and since when it has been idle, 0: it is not; under sched.c's lock */
+    uint64_t idle, idle_since; /* ticks; since when, 0: it is not; under the lock of sched.c */
     bool yield;                /* the running task is to return; any CPU sets it */
     uint64_t interrupts_taken; /* TSC when it last had interrupts on */
     void *desc;                /* GDT and TSS; desc.c */
