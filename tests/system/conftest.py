@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from bochs import Bochs
-from machine import OUT, TOP, Locked, make_image
+from machine import OUT, PLINTH, TOP, Locked, make_image
 from qemu import Qemu
 
 EMULATORS = {"amd": Qemu, "intel": Bochs, "amd-bochs": functools.partial(Bochs, cpu="ryzen")}
@@ -56,6 +56,9 @@ def pytest_runtest_makereport(item):
             with open(machine.log_path, encoding="utf-8", errors="replace", newline="") as file:
                 text = file.read().replace("\r", "")
             report.sections.append((f"serial line of {machine.name} (its end)", text[-6000:]))
+            where = machine.where()
+            if where:
+                report.sections.append((f"where {machine.name} is", where))
             wrong = machine.complaints()
             if wrong:
                 report.sections.append((f"complaints of the emulator of {machine.name}", "\n".join(wrong[:20])))
@@ -71,6 +74,7 @@ def boot_on(request):
         if machines:
             name += f"-{len(machines) + 1}"
         machine = EMULATORS[vendor](name, make_image(config, files or {}, cmdline, plinth), **options)
+        machine.plinth = plinth or PLINTH
         machines.append(machine)
         return machine
 

@@ -12,6 +12,7 @@ import pexpect
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 OUT = os.path.join(TOP, "build/test")
+PLINTH = os.path.join(TOP, "build/release/plinth")
 
 
 class Locked:
@@ -38,7 +39,7 @@ def make_image(config, files, cmdline="", plinth=None):
     The bootable image of `config` (text, or None for an image without any) and `files` (path on the image -> content or path of
     a file). Kept by content, so that what has not changed is not built again.
     """
-    plinth = plinth or os.path.join(TOP, "build/release/plinth")
+    plinth = plinth or PLINTH
     contents = {path: file if isinstance(file, bytes) else read(file) for path, file in sorted(files.items())}
     digest = hashlib.sha256(repr((config, cmdline)).encode())
     for part in [read(plinth), read(os.path.join(TOP, "tools/mkiso"))]:
@@ -91,6 +92,7 @@ class Machine:
     """
 
     time_limit = 120  # seconds for any one wait; nothing that works takes as long
+    plinth = PLINTH
 
     def __init__(self, name):
         os.makedirs(OUT, exist_ok=True)
@@ -142,6 +144,10 @@ class Machine:
         self.expect(re.escape(command) + r"\s*\r?\n", timeout)
         self.expect(prompt, timeout)
         return self.child.before
+
+    def where(self):
+        """What can be said of a machine whose test failed."""
+        return ""
 
     def is_alive(self):
         """Whether the emulator still runs."""

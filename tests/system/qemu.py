@@ -1,5 +1,6 @@
 """QEMU: the machine with an emulated AMD CPU, and with every board, firmware and device that a test may ask for."""
 
+import bisect
 import datetime
 import hashlib
 import os
@@ -7,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 
 import pexpect
 
@@ -16,6 +18,22 @@ FIRMWARE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 FIRMWARE_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 CPU = "EPYC,+svm,+npt"
 PM_TIMER_HZ = 3579545
+
+
+def symbols(plinth):
+    """A function that says which of the hypervisor's functions a hexadecimal address is in, None: in none."""
+    table = [line.split() for line in subprocess.run(["nm", "-n", plinth], capture_output=True, text=True, check=True).stdout.splitlines()]
+    code = [(int(address, 16), name) for address, kind, name in table if kind in "tT"]
+    starts = [address for address, _ in code]
+
+    def named(word):
+        address = int(word, 16)
+        i = bisect.bisect_right(starts, address) - 1
+        if i < 0 or address - starts[i] >= 0x4000:
+            return None
+        return f"{code[i][1]}+{address - starts[i]:x}"
+
+    return named
 
 
 class Qemu(Machine):
@@ -81,6 +99,25 @@ class Qemu(Machine):
 
     def go_on(self):
         self.monitor("cont")
+
+    def where(self):
+        """
+        Where each CPU is, for the report of a failed test: the function, and what looks like those that called it. If it is in a
+        guest the names mean nothing.
+        """
+        if not self.is_alive():
+            return f"The emulator ended: exit status {self.child.exitstatus}, signal {self.child.signalstatus}."
+        named = symbols(self.plinth)
+        lines = []
+        for cpu in re.findall(r"CPU #(\d+)", self.monitor("info cpus")):
+            self.monitor(f"cpu {cpu}")
+            registers = self.monitor("info registers")
+            rip, flags = re.search(r"RIP=([0-9a-f]+) (RFL=[0-9a-f]+ .*HLT=\d)", registers).groups()
+            rsp = re.search(r"RSP=([0-9a-f]+)", registers)[1]
+            stack = re.findall(r"0x([0-9a-f]{16})", self.monitor(f"x /96gx 0x{rsp}").partition("\n")[2])
+            callers = [named(word) for word in stack]
+            lines.append(f"CPU {cpu}: {named(rip) or rip} {flags}\n  " + " ".join(caller for caller in callers if caller))
+        return "\n".join(lines)
 
     def stop(self):
         if self.child.isalive():
