@@ -12,10 +12,7 @@
 #define PIXELS_MAX  16384
 #define TEXT_WHITE  0x0f00 /* EGA attribute: white on black */
 
-/*
- * What is on the screen. Drawing goes through cell(), which leaves alone what is
- * right already: a scroll of mostly short lines is cheap.
- */
+/* What is on the screen. Drawing goes through cell(), which leaves alone what is right already. */
 static struct {
     struct boot_framebuffer mode;
     volatile uint8_t *memory;
@@ -63,18 +60,22 @@ static void cell(unsigned row, unsigned column, char c)
         draw_pixels(row, column, c);
 }
 
+static void clear_row(unsigned row)
+{
+    for (unsigned column = 0; column < screen.columns; column++)
+        cell(row, column, ' ');
+}
+
+/*
+ * The last line is followed by the first: a scroll would draw the whole screen anew, which takes many
+ * milliseconds, and no guest runs meanwhile. An empty line is between the newest and the oldest.
+ */
 static void new_line(void)
 {
     screen.column = 0;
-    if (screen.row + 1 < screen.rows) {
-        screen.row++;
-        return;
-    }
-    for (unsigned row = 0; row + 1 < screen.rows; row++)
-        for (unsigned column = 0; column < screen.columns; column++)
-            cell(row, column, screen.cell[row + 1][column]);
-    for (unsigned column = 0; column < screen.columns; column++)
-        cell(screen.row, column, ' ');
+    screen.row = (screen.row + 1) % screen.rows;
+    clear_row(screen.row);
+    clear_row((screen.row + 1) % screen.rows);
 }
 
 static void fb_write(struct log_sink *sink, const char *text, size_t length)
