@@ -234,7 +234,7 @@ memory = "16M"
 kernel = "halt.elf"
 """
     machine = boot(config, {"spin.elf": guest("spin"), "halt.elf": guest("halt")})
-    machine.expect(r"vm dead: stopped: halted for good")
+    machine.expect(r"---- end of vm dead ----")
     machine.expect(PROMPT)
     found = {f["what"]: (f["severity"], f.get("advice", "")) for f in answer(machine, "doctor")["findings"]}
 
