@@ -69,24 +69,39 @@ static inline int highest_here(const struct vlapic *lapic)
     return vector >= 0 && (uint32_t)vector >> 4 > lapic->ppr >> 4 && vlapic_enabled(lapic) ? vector : -1;
 }
 
-int vlapic_highest_here(const struct vlapic *lapic)
+/* A promise is looked at by a function of its own, which goes on with the caller's question: a call in
+ * between would cost all other callers a stack frame. */
+static __attribute__((noinline)) int after_look(struct vlapic *lapic, int (*then)(struct vlapic *))
 {
+    vlapic_eoi_look(lapic);
+    return then(lapic);
+}
+
+int vlapic_highest_here(struct vlapic *lapic)
+{
+    if (unlikely(lapic->promised_classes))
+        return after_look(lapic, vlapic_highest_here);
     return highest_here(lapic);
 }
 
-int vlapic_highest(const struct vlapic *lapic)
+int vlapic_highest(struct vlapic *lapic)
 {
-    int vector = highest_here(lapic);
+    int vector;
 
+    if (unlikely(lapic->promised_classes))
+        return after_look(lapic, vlapic_highest);
+    vector = highest_here(lapic);
     return vector < 0 && unlikely(lapic->page) ? vlapic_page_highest(lapic) : vector;
 }
 
-int vlapic_held(const struct vlapic *lapic)
+int vlapic_held(struct vlapic *lapic)
 {
     int vector;
 
     if (likely(!lapic->irr_any) || unlikely(lapic->page))
         return -1;
+    if (unlikely(lapic->promised_classes))
+        return after_look(lapic, vlapic_held);
     vector = highest_request(lapic);
     if (vector < 0 || !vlapic_enabled(lapic) || (unsigned)vector >> 4 <= vlapic_highest_class(lapic))
         return -1;
@@ -102,6 +117,8 @@ void vlapic_accept(struct vlapic *lapic, uint8_t accepted)
     lapic->isr_classes |= 1u << class;
     lapic->state.isr[class] = accepted;
     lapic->ppr = vector & 0xf0u; /* it was deliverable, so its class is above TPR's */
+    if (unlikely(lapic->eoi_word))
+        vlapic_eoi_promise(lapic, accepted);
 }
 
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)
@@ -225,6 +242,7 @@ void vlapic_reset_registers(struct vlapic *lapic)
 {
     struct vlapic_state *state = &lapic->state;
 
+    vlapic_eoi_withdraw(lapic);
     __atomic_store_n(&lapic->page, NULL, __ATOMIC_RELAXED);
     for (unsigned word = 0; word < ARRAY_SIZE(state->irr); word++) {
         __atomic_store_n(&state->irr[word], 0, __ATOMIC_SEQ_CST);
@@ -282,11 +300,13 @@ void vlapic_virtual_wire(struct vlapic *lapic)
 void vlapic_init_signal(struct vlapic *lapic)
 {
     vlapic_reset_registers(lapic);
+    lapic->eoi_word = NULL;
     lapic->up->mode(lapic->vcpu);
 }
 
-void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out)
+void vlapic_save(struct vlapic *lapic, struct vlapic_state *out)
 {
+    vlapic_eoi_settle(lapic);
     *out = lapic->state;
     if (lapic->page)
         vlapic_page_pull(lapic, out);
@@ -307,6 +327,7 @@ void vlapic_derive(struct vlapic *lapic)
 
 void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state)
 {
+    vlapic_eoi_withdraw(lapic);
     __atomic_store_n(&lapic->page, NULL, __ATOMIC_RELAXED);
     lapic->state = *state;
     vlapic_derive(lapic);

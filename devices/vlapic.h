@@ -84,6 +84,12 @@ struct vlapic {
     };
     uint32_t isr_classes; /* bit n set if isr[n] is in use; bit 0 always, so that there is a highest one */
     uint32_t ppr;
+    /*
+     * Paravirtual EOI. While the guest may end the highest vector in service by its word, isr_classes is 1,
+     * so that a write to the EOI register finds nothing at first, and this holds what it was; 0: it may not.
+     */
+    uint32_t promised_classes;
+    uint32_t *eoi_word; /* in guest memory; NULL: not in use */
 
     uint32_t id;
     uint32_t *page; /* page mode: the virtual-APIC page; NULL: all registers are in `state` */
@@ -124,11 +130,11 @@ int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value) __must_
 int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value) __must_check;
 
 /* The parts of vlapic_pending() and vlapic_deliverable() for when there are requests. */
-int vlapic_highest(const struct vlapic *lapic);
-int vlapic_highest_here(const struct vlapic *lapic);
+int vlapic_highest(struct vlapic *lapic);
+int vlapic_highest_here(struct vlapic *lapic);
 
 /* The highest vector that is deliverable now, its class above PPR's; -1 if there is none. */
-static inline int vlapic_pending(const struct vlapic *lapic)
+static inline int vlapic_pending(struct vlapic *lapic)
 {
     if (likely(!__atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED)))
         return -1;
@@ -136,7 +142,7 @@ static inline int vlapic_pending(const struct vlapic *lapic)
 }
 
 /* As vlapic_pending(), for who delivers it: in page mode, where the CPU does that, always -1. */
-static inline int vlapic_deliverable(const struct vlapic *lapic)
+static inline int vlapic_deliverable(struct vlapic *lapic)
 {
     if (likely(!__atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED)))
         return -1;
@@ -145,7 +151,7 @@ static inline int vlapic_deliverable(const struct vlapic *lapic)
 
 /* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none,
  * and in page mode, where the CPU sees to it. */
-int vlapic_held(const struct vlapic *lapic);
+int vlapic_held(struct vlapic *lapic);
 
 /* The vCPU took the vector that vlapic_deliverable() gave: from IRR to ISR. Not in page mode. */
 void vlapic_accept(struct vlapic *lapic, uint8_t vector);
@@ -161,9 +167,19 @@ void vlapic_set_cr8(struct vlapic *lapic, uint8_t cr8);
 /* Input pin LINT0 or LINT1 is asserted or released; the LVT entry's polarity does not matter. Any CPU. */
 void vlapic_lint(struct vlapic *lapic, unsigned n, bool level);
 
-void vlapic_save(const struct vlapic *lapic, struct vlapic_state *out);
+/* A promise by the word of paravirtual EOI is taken back first: the word is no part of the state. */
+void vlapic_save(struct vlapic *lapic, struct vlapic_state *out);
 int vlapic_check(const struct vlapic_state *state) __must_check;
 void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state);
+
+/*
+ * KVM's paravirtual EOI (Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_EOI_EN). `word`: 4 bytes of guest
+ * memory, aligned, there until the next call or reset; NULL: no longer. Bit 0 set by vlapic_accept() says
+ * that the guest may clear it instead of writing the EOI register: the vector is edge-triggered and no
+ * request waits behind it. What the guest did is looked up when next it matters. INIT and reset end it; not
+ * in page mode.
+ */
+void vlapic_set_eoi_word(struct vlapic *lapic, uint32_t *word);
 
 /*
  * --- Page mode ---
@@ -227,6 +243,20 @@ static inline void vlapic_update_ppr(struct vlapic *lapic)
     lapic->ppr = lapic->state.tpr > in_service ? lapic->state.tpr : in_service;
 }
 
+/* vlapic_eoi.c. The vector just accepted may end by the word, if it can. */
+void vlapic_eoi_promise(struct vlapic *lapic, uint8_t vector);
+/* The guest did end it, or is to write the register. */
+void vlapic_eoi_look(struct vlapic *lapic);
+/* The registers are to be replaced: the guest is to write the register. */
+void vlapic_eoi_withdraw(struct vlapic *lapic);
+
+/* Before ISR, or what follows from it, is used or changed. */
+static inline void vlapic_eoi_settle(struct vlapic *lapic)
+{
+    if (unlikely(lapic->promised_classes))
+        vlapic_eoi_look(lapic);
+}
+
 /* A fixed interrupt arrives: into IRR, or into the ESR if the vector is below 16. Any CPU. */
 void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level);
 
@@ -235,6 +265,20 @@ void vlapic_error(struct vlapic *lapic, uint32_t error);
 
 /* The rest of an end of interrupt, for a level-triggered vector. */
 void vlapic_end_level(struct vlapic *lapic, uint8_t vector);
+
+/* The end of a class in service, other than 0. Not in page mode. */
+static __always_inline void vlapic_end_class(struct vlapic *lapic, unsigned class)
+{
+    unsigned vector = lapic->state.isr[class];
+
+    lapic->isr_classes ^= 1u << class;
+    lapic->state.isr[class] = 0;
+    vlapic_update_ppr(lapic);
+    if (unlikely(lapic->state.tmr[vector / 64] & BIT(vector % 64)))
+        vlapic_end_level(lapic, (uint8_t)vector);
+    else if (lapic->irr_any)
+        lapic->up->interrupt(lapic->vcpu);
+}
 
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr);
 

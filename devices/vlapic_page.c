@@ -313,6 +313,7 @@ static void push(struct vlapic *lapic, uint32_t *page)
 void vlapic_attach(struct vlapic *lapic, uint32_t *page)
 {
     vlapic_detach(lapic);
+    vlapic_eoi_settle(lapic);
     push(lapic, page);
     lapic->isr_classes = 1; /* nothing is in service here: an end of interrupt looks at the page */
     lapic->ppr = PPR_OF_PAGE_MODE;

@@ -19,33 +19,39 @@ static const uint32_t lvt_bits[VLAPIC_LVT_COUNT] = {
 
 /* --- End of interrupt --- */
 
+/* Nothing is in service; or only the page says what; or a promise hides it. */
+static __attribute__((noinline)) void end_of_hidden(struct vlapic *lapic)
+{
+    unsigned class;
+
+    if (lapic->page)
+        vlapic_page_end(lapic);
+    vlapic_eoi_settle(lapic);
+    class = vlapic_highest_class(lapic);
+    if (class)
+        vlapic_end_class(lapic, class);
+}
+
 static __always_inline void end_of_interrupt(struct vlapic *lapic)
 {
     unsigned class = vlapic_highest_class(lapic);
-    unsigned vector = lapic->state.isr[class];
 
-    if (unlikely(!class)) { /* nothing is in service, or only the page says what */
-        if (lapic->page)
-            vlapic_page_end(lapic);
-        return;
-    }
-    lapic->isr_classes ^= 1u << class;
-    lapic->state.isr[class] = 0;
-    vlapic_update_ppr(lapic);
-    if (unlikely(lapic->state.tmr[vector / 64] & BIT(vector % 64)))
-        vlapic_end_level(lapic, (uint8_t)vector);
-    else if (lapic->irr_any)
-        lapic->up->interrupt(lapic->vcpu);
+    if (likely(class))
+        vlapic_end_class(lapic, class);
+    else
+        end_of_hidden(lapic);
 }
 
 /* --- Registers that both modes have --- */
 
 /* SDM 11.6.2.4: what the P6 family arbitrates with. */
-static uint32_t arbitration_priority(const struct vlapic *lapic)
+static uint32_t arbitration_priority(struct vlapic *lapic)
 {
     uint32_t tpr = lapic->page ? lapic->page[APIC_TPR / 4] : lapic->state.tpr;
-    uint32_t isr = vlapic_highest_class(lapic) << 4, irr = 0;
+    uint32_t isr, irr = 0;
 
+    vlapic_eoi_settle(lapic);
+    isr = vlapic_highest_class(lapic) << 4;
     for (unsigned word = 0; word < 4; word++)
         if (lapic->state.irr[word])
             irr = (word * 64 + 63 - (uint32_t)__builtin_clzll(lapic->state.irr[word])) & 0xf0;
@@ -90,6 +96,7 @@ bool vlapic_read_register(struct vlapic *lapic, uint32_t reg, uint32_t *value)
     const struct vlapic_state *state = &lapic->state;
     unsigned index = reg >> 4 & 7;
 
+    vlapic_eoi_settle(lapic);
     switch (reg) {
     case APIC_ID:
         *value = vlapic_x2apic(lapic) ? lapic->id : lapic->id << APIC_ID_SHIFT;

@@ -192,6 +192,11 @@ static bool intc_send(void *context, uint32_t id, uint32_t icr)
     return vlapic_bus_send(lapic->bus, &message);
 }
 
+static void intc_set_eoi_word(void *context, uint32_t *word)
+{
+    vlapic_set_eoi_word(context, word);
+}
+
 static void intc_timer_due(void *context)
 {
     vlapic_timer_due(context);
@@ -247,6 +252,7 @@ static const struct vcpu_intc intc = {
     .read = intc_read,
     .write = intc_write,
     .send = intc_send,
+    .set_eoi_word = intc_set_eoi_word,
     .timer_due = intc_timer_due,
     .reset = intc_reset,
     .attach = intc_attach,

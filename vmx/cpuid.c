@@ -132,6 +132,8 @@ static void build_kvm(struct cpuid_table *t, const struct cpuid_config *c)
                                     KVM_FEATURE_STEAL_TIME | KVM_FEATURE_PV_UNHALT |
                                     KVM_FEATURE_PV_TLB_FLUSH | KVM_FEATURE_PV_SEND_IPI |
                                     KVM_FEATURE_PV_SCHED_YIELD | KVM_FEATURE_CLOCKSOURCE_STABLE);
+    if (c->pv_eoi)
+        t->kvm[1].regs.eax |= KVM_FEATURE_PV_EOI;
     t->kvm[CPUID_KVM_MAX].regs.eax = (uint32_t)(c->tsc_hz / 1000);
     t->kvm[CPUID_KVM_MAX].regs.ebx = c->apic_hz / 1000;
 }

@@ -27,7 +27,9 @@ struct cpuid_row {
 #define CPUID_BASIC_MAX 0x0d
 #define CPUID_KVM_MAX   0x10
 #define CPUID_EXT_MAX   0x08
-#define CPUID_XSAVE_SUB 10 /* subleaves of leaf 0xd: XCR0 bits 0 to 9 */
+
+#define KVM_FEATURE_PV_EOI UINT32_C(0x40) /* leaf 0x40000001 EAX, bit 6; the others: cpuid.c */
+#define CPUID_XSAVE_SUB    10             /* subleaves of leaf 0xd: XCR0 bits 0 to 9 */
 
 struct cpuid_table {
     struct cpuid_row basic[CPUID_BASIC_MAX + 1];
@@ -45,6 +47,7 @@ struct cpuid_config {
     uint32_t vcpus;   /* in the VM */
     uint64_t tsc_hz;
     uint32_t apic_hz; /* of the local APIC's timer before its divider */
+    bool pv_eoi;      /* paravirtual EOI is offered */
     void (*host)(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out);
 };
 

@@ -26,6 +26,8 @@ struct vcpu_intc {
     /* Sends an IPI to the local APIC `id`; `icr`: mode and vector, as in ICR's low half. True if it took it.
      */
     bool (*send)(void *context, uint32_t id, uint32_t icr);
+    /* Paravirtual EOI by an aligned word of guest memory; NULL: not any more. INIT and reset end it. */
+    void (*set_eoi_word)(void *context, uint32_t *word);
     /* PEND_TIMER was posted. */
     void (*timer_due)(void *context);
     /* The vCPU was reset by INIT. */

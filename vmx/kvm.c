@@ -11,6 +11,8 @@
 #define HYPERCALL_SEND_IPI 10
 #define HYPERCALL_YIELD    11
 #define PVCLOCK_TSC_STABLE BIT(0)
+#define EOI_ENABLED        BIT(0)
+#define EOI_RESERVED       BIT(1) /* the word is aligned to 4 bytes */
 
 /* Wall clock at guest time 0. A version that is odd says that it is being written. */
 struct pvclock_wall_clock {
@@ -80,6 +82,23 @@ int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     if (msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW)
         return write_wall_clock(vcpu, value);
     return write_system_time(vcpu, value);
+}
+
+int kvm_eoi_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    uint8_t *word = NULL;
+
+    (void)msr;
+    if (!(vcpu->cpuid.kvm[1].regs.eax & KVM_FEATURE_PV_EOI) || (value & EOI_RESERVED))
+        return -EINVAL;
+    if (value & EOI_ENABLED) {
+        word = gmem_ptr(&vcpu->vm->mem, gpa(value & ~EOI_ENABLED), sizeof(uint32_t));
+        if (!word)
+            return -EINVAL;
+    }
+    vcpu->kvm_eoi = value;
+    vcpu->intc->set_eoi_word(vcpu->intc_context, (void *)word);
+    return 0;
 }
 
 /* Arguments are in RBX, RCX, RDX and RSI; outside of 64-bit code the low halves count. */

@@ -195,6 +195,13 @@ static int read_kvm_steal(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     return 0;
 }
 
+static int read_kvm_eoi(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    (void)msr;
+    *value = vcpu->kvm_eoi;
+    return vcpu->cpuid.kvm[1].regs.eax & KVM_FEATURE_PV_EOI ? 0 : -EINVAL;
+}
+
 /* Sorted by number. */
 /* clang-format off */
 static const struct msr_rule rules[] = {
@@ -215,6 +222,7 @@ static const struct msr_rule rules[] = {
     { 0x800,      0x8ff,      read_intc,          write_intc },          /* x2APIC */
     { 0x4b564d00, 0x4b564d01, read_kvm,           kvm_msr_write },       /* KVM clock */
     { 0x4b564d03, 0x4b564d03, read_kvm_steal,     kvm_steal_write },     /* KVM's steal time */
+    { 0x4b564d04, 0x4b564d04, read_kvm_eoi,       kvm_eoi_write },       /* KVM's paravirtual EOI */
     { 0xc0000080, 0xc0000080, read_backend,       write_efer },          /* EFER */
     { 0xc0000103, 0xc0000103, read_tsc_aux,       write_tsc_aux },       /* TSC_AUX */
 };

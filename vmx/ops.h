@@ -207,10 +207,11 @@ struct vmx_ops {
         struct vcpu *vcpu,
         bool wanted); /* EXIT_IRET before, or EXIT_NMI_WINDOW behind, the IRET of its NMI handler */
     /*
-     * Where the CPU can deliver the APIC's interrupts itself (vcpu->virtual_apic; intc.h: attach). apic_mode:
-     * the APIC's mode changed or it was reset. apic_sync: hands over what is requested. NULL in a back end
-     * without.
+     * Where the CPU can deliver the APIC's interrupts itself (vcpu->virtual_apic; intc.h: attach).
+     * has_virtual_apic: it can, and is to. apic_mode: the APIC's mode changed or it was reset. apic_sync:
+     * hands over what is requested. NULL in a back end without.
      */
+    bool (*has_virtual_apic)(void);
     void (*apic_mode)(struct vcpu *vcpu);
     void (*apic_sync)(struct vcpu *vcpu);
 

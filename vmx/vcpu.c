@@ -41,6 +41,7 @@ static void clear_events(struct vcpu *vcpu)
     vcpu->shadow = 0;
     vcpu->window = vcpu->nmi_masked = vcpu->nmi_stepping = false;
     vcpu->cr8 = 0;
+    vcpu->kvm_eoi = 0; /* as intc->reset() does */
     vcpu->code_page.linear = CODE_PAGE_NONE;
     vcpu->fetch_memo.page = 0;
     vcpu->pending = PEND_EVENT;
@@ -230,6 +231,7 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
                                    .vcpus = vm->vcpu_count,
                                    .tsc_hz = vm->clock.tsc_hz,
                                    .apic_hz = apic_hz,
+                                   .pv_eoi = !vmx_ops->has_virtual_apic || !vmx_ops->has_virtual_apic(),
                                    .host = host_cpuid };
     struct vcpu *vcpu = heap_alloc(sizeof(*vcpu));
     int err = -ENOMEM;

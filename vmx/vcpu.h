@@ -66,6 +66,7 @@ struct vcpu {
     void *steal_area;    /* struct kvm_steal_time in guest memory; NULL: none is wanted */
     uint64_t steal_base; /* waiting that was told there, in ticks */
     uint64_t kvm_steal;  /* MSR_KVM_STEAL_TIME as last written */
+    uint64_t kvm_eoi;    /* MSR_KVM_EOI_EN as last written */
     uint64_t kvm_clock;  /* MSR_KVM_SYSTEM_TIME_NEW as last written */
     uint64_t tsc_aux;
     uint64_t xcr0;
@@ -206,5 +207,7 @@ void msr_reset(struct vm *vm);
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
 void exit_hypercall(struct vcpu *vcpu);
 #define MSR_KVM_STEAL_TIME 0x4b564d03u
+#define MSR_KVM_EOI_EN     0x4b564d04u
+int kvm_eoi_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) __must_check;
 int kvm_steal_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) __must_check;
 int kvm_msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value) __must_check;

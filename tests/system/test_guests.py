@@ -15,7 +15,7 @@ debug-exit = true
 """
 
 GUESTS = ["cpuid", "exceptions", "hypercall", "ioapic", "kvmclock", "lapic", "mmio", "mmio16", "mmio32", "msr", "paging", "pci", "pic",
-          "pit", "pmtimer", "ports", "rtc", "task32", "uart", "x2apic"]
+          "pit", "pmtimer", "ports", "pveoi", "rtc", "task32", "uart", "x2apic"]
 
 DEBUG_ON_INTEL = ["cpuid", "exceptions", "mmio16", "msr", "paging"]
 
@@ -53,6 +53,14 @@ ON_BOCHS_AMD = [name for name in GUESTS if name not in LASTING | {"exceptions", 
 def test_guest_on_ryzen(boot, guest, name):
     """AMD-V as Bochs has it: with nRIP save and flush by ASID, which QEMU's lacks."""
     run(boot, guest, name)
+
+
+@pytest.mark.vendors("intel")
+def test_paravirtual_eoi_without_apicv(boot, guest):
+    """Where software has the local APIC it is offered on Intel, too."""
+    machine = boot(CONFIG.format(ram="64M", cpus=1), {"test.elf": guest("pveoi")}, cmdline="without=apicv")
+    assert machine.results() > 10
+    assert machine.ends() == 0
 
 
 @pytest.mark.vendors("amd")  # Bochs has at most 2 GiB

@@ -71,12 +71,16 @@ static void host_amd(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *out)
  * -------------------------------------------------------------------------------------------------- */
 
 static struct cpuid_table table;
+static bool pv_eoi;
 
 static void build(void (*host)(uint32_t, uint32_t, struct cpuid_regs *), uint32_t apic_id, uint32_t vcpus)
 {
-    const struct cpuid_config config = {
-        .apic_id = apic_id, .vcpus = vcpus, .tsc_hz = TSC_HZ, .apic_hz = APIC_HZ, .host = host
-    };
+    const struct cpuid_config config = { .apic_id = apic_id,
+                                         .vcpus = vcpus,
+                                         .tsc_hz = TSC_HZ,
+                                         .apic_hz = APIC_HZ,
+                                         .pv_eoi = pv_eoi,
+                                         .host = host };
 
     memset(&table, 0xa5, sizeof(table)); /* cpuid_build() must not rely on what was there */
     cpuid_build(&table, &config);
@@ -104,6 +108,7 @@ static int reset(void **state)
     (void)state;
     amd_without_xsave = 0;
     amd_max_basic = 0x10;
+    pv_eoi = false;
     return 0;
 }
 
@@ -243,6 +248,9 @@ static void kvm_leaves(void **state)
     /* no I/O delay needed, the clock MSRs 0x4b564d00 and 01, and their clock is stable over all vCPUs;
      * nothing else */
     assert_regs(guest(0x40000001, 0, 1), BITS(1, 3, 5, 7, 9, 11, 13, 24), 0, 0, 0);
+    pv_eoi = true; /* where software has the local APIC */
+    build(host_ones, 0, 1);
+    assert_regs(guest(0x40000001, 0, 1), BITS(1, 3, 5, 6, 7, 9, 11, 13, 24), 0, 0, 0);
     for (uint32_t leaf = 0x40000002; leaf < 0x40000010; leaf++)
         assert_regs(guest(leaf, 0, 1), 0, 0, 0, 0);
     assert_regs(guest(0x40000010, 0, 1), (uint32_t)(TSC_HZ / 1000), APIC_HZ / 1000, 0, 0); /* kHz */

@@ -154,6 +154,11 @@ void vmx_apic_load(struct vcpu *vcpu)
         choose(vcpu, vmx);
 }
 
+bool vmx_apic_is_virtual(void)
+{
+    return vmx_machine.apicv;
+}
+
 void vmx_apic_mode(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;

@@ -477,6 +477,7 @@ const struct vmx_ops vmx_ops_intel = {
     .inject = vmx_inject,
     .window = vmx_request_window,
     .nmi_window = vmx_nmi_window,
+    .has_virtual_apic = vmx_apic_is_virtual,
     .apic_mode = vmx_apic_mode,
     .apic_sync = vmx_apic_sync,
     .flush_tlb = vmx_flush_tlb,

@@ -132,6 +132,7 @@ int vmx_apic_init(void) __must_check;
 int vmx_apic_create(struct vm *vm) __must_check;
 void vmx_apic_destroy(struct vm *vm);
 void vmx_apic_load(struct vcpu *vcpu);
+bool vmx_apic_is_virtual(void);
 void vmx_apic_mode(struct vcpu *vcpu);
 void vmx_apic_sync(struct vcpu *vcpu);
 void vmx_apic_access(struct vcpu *vcpu, uint64_t qualification);
