@@ -293,6 +293,10 @@ static int create(struct managed *vm)
                   ? machine_create(vm->config, &vm->share, index, machine_stopped, &vm->machine)
                   : -EINVAL;
 
+    if (!err && vm->output_ready) {
+        vm->machine->console.output_context = vm;
+        vm->machine->console.output_ready = vm->output_ready;
+    }
     if (err == -ENOMEM)
         log_error("vm %s: not started: it needs %llu MiB of memory and %llu MiB are free; lower `memory` "
                   "(%s:%u:%u)",
@@ -323,6 +327,11 @@ int manager_start(struct managed *vm)
         return -EBUSY;
     }
     timer_cancel(&vm->restart);
+    if (vm->unfit[0]) {
+        log_error("vm %s: not started: %s", vm->config->name, vm->unfit);
+        set_stopped(vm, "its console's port cannot be had");
+        return -EINVAL;
+    }
     if (!find_images(vm, &images)) {
         set_stopped(vm, "an image is missing or empty");
         return -EINVAL;
@@ -585,7 +594,7 @@ struct managed *manager_attached(void)
         vm = manager_find(manager.config->attach);
     else if (manager.config->vm_count == 1)
         vm = &manager.vm[0];
-    return vm && vm->machine ? vm : NULL;
+    return vm && vm->machine && !vm->output_ready ? vm : NULL;
 }
 
 void manager_on_end(void (*end)(bool reboot))

@@ -32,6 +32,9 @@ struct managed {
     struct sched_work work;
     struct supervise supervise;
     struct timer restart;
+    /* Of a console on a port of its own; set before the first start. */
+    void (*output_ready)(void *vm); /* gets what console.h says; NULL: the wire */
+    char unfit[160];                /* why it cannot be had, and so not the VM; empty: it can */
 };
 
 /* Reads plinth.toml among the boot modules and says what is wrong with it. Nothing is started yet. */

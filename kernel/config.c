@@ -87,6 +87,7 @@ static const struct key vm_keys[VM_KEYS] = {
     [VM_CAP] = { "cap", KIND_LIMIT, false, offsetof(struct config_vm, share.cap), 100 * CONFIG_MAX_VCPUS,
                  "50", NULL },
     [VM_PIN] = { "pin", KIND_PIN, false, offsetof(struct config_vm, share.pin), 0, "\"0,2-3\"", NULL },
+    [VM_CONSOLE] = { "console", KIND_TEXT, false, STRING(config_vm, console), "\"com2\"", NULL },
     [VM_RESERVE] = { "reserve", KIND_RESERVE, false, offsetof(struct config_vm, share), 0, "\"2ms/10ms\"",
                      NULL },
 };

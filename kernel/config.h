@@ -16,6 +16,7 @@
 #define CONFIG_NAME_MAX     32 /* VM names: [A-Za-z0-9_-]+ */
 #define CONFIG_PATH_MAX     128
 #define CONFIG_CMDLINE_MAX  1024
+#define CONFIG_CONSOLE_MAX  32
 #define CONFIG_MAX_RESTARTS 64 /* of restart-limit */
 #define CONFIG_MAX_VCPUS    16
 #define CONFIG_MAX_MEMORY   (1024 * GiB)
@@ -55,6 +56,7 @@ enum config_vm_key {
     VM_CAP,
     VM_PIN,
     VM_RESERVE,
+    VM_CONSOLE,
     VM_KEYS
 };
 
@@ -98,9 +100,10 @@ struct config_vm {
     char cmdline[CONFIG_CMDLINE_MAX];
     unsigned module_count;
     struct config_module module[CONFIG_MAX_MODULES];
-    bool autostart;  /* default true */
-    bool debug_exit; /* isa-debug-exit at port 0xf4; default false */
-    bool watchdog;   /* an i6300esb on the PCI bus; default false */
+    bool autostart;                   /* default true */
+    bool debug_exit;                  /* isa-debug-exit at port 0xf4; default false */
+    char console[CONFIG_CONSOLE_MAX]; /* its own COM port, as uart_parse() takes it; empty: the wire */
+    bool watchdog;                    /* an i6300esb on the PCI bus; default false */
     unsigned after_count;
     struct config_after after[CONFIG_MAX_AFTER]; /* VMs to be started before; they make no circle */
     enum config_restart on_crash;                /* default RESTART_NO */

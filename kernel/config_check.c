@@ -2,6 +2,7 @@
 #include "kernel/config_check.h"
 #include "kernel/config_share.h"
 #include "lib/spell.h"
+#include "lib/uartspec.h"
 #include "lib/string.h"
 
 /* The VM whose name is most like `name`; NULL: none is. */
@@ -26,10 +27,55 @@ static void unknown_vm(struct config *config, struct config_vm *vm, struct toml_
 
 static void check_attach(struct config *config)
 {
-    if (config->attach[0] == '\0' || config_find_vm(config, config->attach))
+    const struct config_vm *vm = config->attach[0] ? config_find_vm(config, config->attach) : NULL;
+
+    if (config->attach[0] == '\0' || (vm && vm->console[0] == '\0'))
         return;
-    unknown_vm(config, NULL, config->at[HOST_ATTACH], "attach", config->attach);
+    if (vm)
+        config_error(config, NULL, config->at[HOST_ATTACH],
+                     "attach names '%s', whose console is not on the wire but on %s; take one of the two out",
+                     vm->name, vm->console);
+    else
+        unknown_vm(config, NULL, config->at[HOST_ATTACH], "attach", config->attach);
     config->attach[0] = '\0';
+}
+
+/* The first VM before vm[index] whose console is on the port at `base`. */
+static const struct config_vm *user_of_port(const struct config *config, unsigned index, uint64_t base)
+{
+    struct uart_config other;
+
+    for (unsigned i = 0; i < index; i++)
+        if (config->vm[i].console[0] && !uart_parse(&other, config->vm[i].console) && other.base == base)
+            return &config->vm[i];
+    return NULL;
+}
+
+/* Whether the port is there, and is not the wire's where [host] does not say that, is seen on the machine. */
+static void check_console(struct config *config, unsigned index)
+{
+    struct config_vm *vm = &config->vm[index];
+    const struct config_vm *other;
+    struct uart_config port, wire;
+
+    if (vm->console[0] == '\0')
+        return;
+    if (uart_parse(&port, vm->console)) {
+        config_error(
+            config, vm, vm->at[VM_CONSOLE],
+            "console '%s' is no COM port; write com1 to com4 or a port such as 0x2f8, then a comma and "
+            "the speed if it is not 115200",
+            vm->console);
+        return;
+    }
+    if (config->console[0] && !uart_parse(&wire, config->console) && wire.base == port.base)
+        config_error(config, vm, vm->at[VM_CONSOLE],
+                     "console %s is the wire's port, which [host] names; give one of the two another port",
+                     vm->console);
+    other = user_of_port(config, index, port.base);
+    if (other)
+        config_error(config, vm, vm->at[VM_CONSOLE],
+                     "console %s is the port of '%s'; give each a port of its own", vm->console, other->name);
 }
 
 /* Finds the VMs that `after` names; those that are not there are taken out. */
@@ -107,5 +153,7 @@ void config_check_whole(struct config *config)
         resolve_after(config, &config->vm[i]);
     for (unsigned i = 0; i < config->vm_count; i++)
         check_share(config, &config->vm[i]);
+    for (unsigned i = 0; i < config->vm_count; i++)
+        check_console(config, i);
     check_circles(config);
 }

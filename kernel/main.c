@@ -24,6 +24,7 @@
 #include "kernel/recorder.h"
 #include "kernel/sched.h"
 #include "lib/string.h"
+#include "shell/ports.h"
 #include "shell/shell.h"
 #include "shell/wire.h"
 #include "vmx/vm.h"
@@ -185,6 +186,7 @@ _Noreturn static void main_stack_start(void)
     manager_init(&bootinfo, handoff_tsc);
     follow_config_console(manager_console());
     wire_configure(manager_config());
+    ports_open();
     manager_on_end(end);
     manager_autostart();
     log_info("plinth: ready");

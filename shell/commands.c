@@ -55,7 +55,10 @@ static void run_console(int count, char *word[SHELL_ARGS])
 {
     struct managed *vm = command_vm(count, word);
 
-    if (vm)
+    if (vm && vm->config->console[0])
+        wire_print("the console of %s is not on this line but on %s\r\n", vm->config->name,
+                   vm->config->console);
+    else if (vm)
         wire_attach(vm);
 }
 

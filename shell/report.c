@@ -185,6 +185,7 @@ static void info_head(const struct managed *vm)
                    (unsigned long long)(config->memory / MiB), "autostart", config->autostart ? "yes" : "no",
                    "exits", (unsigned long long)all_exits(vm));
     }
+    field("console", config->console[0] ? config->console : "the wire");
     field(shell_json() ? "last_stop" : "last stop", last_stop(vm));
 }
 

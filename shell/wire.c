@@ -8,6 +8,7 @@
 #include "lib/keyname.h"
 #include "lib/string.h"
 #include "shell/echo.h"
+#include "shell/ports.h"
 #include "shell/shell.h"
 
 #define RETRY_US 2000 /* how long to wait for the line when it is slower than the guest */
@@ -214,8 +215,8 @@ static void show_help(void)
         shell_prompt();
 }
 
-/* The next or previous VM that has a console. From the shell, which stands before the first and behind the
- * last: the first or the last one. */
+/* The next or previous VM that has a console here. From the shell, which stands before the first and behind
+ * the last: the first or the last one. */
 static void attach_neighbour(bool next)
 {
     unsigned count = manager_count(), step = next ? 1 : count - 1;
@@ -223,7 +224,7 @@ static void attach_neighbour(bool next)
 
     for (unsigned i = 0; i < count; i++) {
         at = (at + step) % count;
-        if (manager_get(at)->machine) {
+        if (manager_get(at)->machine && !manager_get(at)->output_ready) {
             wire_attach(manager_get(at));
             return;
         }
@@ -298,6 +299,7 @@ void wire_flush(void)
     drain_last();
     echo_flush();
     uart_flush();
+    ports_flush();
 }
 
 /* Nobody wants to look at a console behind which nothing runs. */

@@ -16,8 +16,8 @@ void wire_configure(const struct config *config);
 const char *wire_prefix(void);
 
 /*
- * Shows this VM's console: the output that it still holds and that was not shown yet, below the last lines
- * that were. NULL: the shell.
+ * Shows this VM's console, which must not be on a port of its own: the output that it still holds and that
+ * was not shown yet, below the last lines that were. NULL: the shell.
  */
 void wire_attach(struct managed *vm);
 
@@ -33,5 +33,5 @@ void wire_line(const char *text, size_t length);
 /* Text of the shell itself. */
 void wire_print(const char *fmt, ...) __printf(1, 2);
 
-/* Waits until everything is out, for the last words before power-off. */
+/* Waits until everything is out, on the ports of other consoles too, for the last words before power-off. */
 void wire_flush(void);

@@ -122,6 +122,7 @@ static void fills_in_defaults(void **state)
     assert_int_equal(config.vm[0].module_count, 0);
     assert_true(config.vm[0].autostart);
     assert_false(config.vm[0].debug_exit);
+    assert_string_equal(config.vm[0].console, "");
     assert_false(config.vm[0].watchdog);
     assert_int_equal(config.vm[0].after_count, 0);
     assert_int_equal(config.vm[0].on_crash, RESTART_NO);
@@ -597,6 +598,45 @@ static void checks_host(void **state)
     assert_true(config.echo_consoles);
 }
 
+/* VMs a and b in lines 1 and 2, each with its console, and [host] with its own. */
+static void expect_consoles(const char *a, const char *b, const char *host, const char *expected)
+{
+    char text[512];
+
+    snprintf(text, sizeof(text),
+             "vm.a = { memory = '2M', kernel = 'k', console = '%s' }\n"
+             "vm.b = { memory = '2M', kernel = 'k', console = '%s' }\n"
+             "[host]\n%s\n",
+             a, b, host);
+    expect_errors(text, expected);
+}
+
+static void gives_consoles_ports(void **state)
+{
+    (void)state;
+    expect_consoles("com2", "com3,9600", "console = 'com1'", "");
+    assert_string_equal(config.vm[0].console, "com2");
+    assert_string_equal(config.vm[1].console, "com3,9600");
+    expect_consoles("com5", "0x2f8", "",
+                    "1:39 console 'com5' is no COM port; write com1 to com4 or a port such as 0x2f8, then a "
+                    "comma and the speed if it is not 115200\n");
+    assert_true(config.vm[0].broken);
+    assert_false(config.vm[1].broken);
+    expect_consoles("com2", "0x2f8,9600", "",
+                    "2:39 console 0x2f8,9600 is the port of 'a'; give each a port of its own\n");
+    assert_false(config.vm[0].broken);
+    assert_true(config.vm[1].broken);
+    expect_consoles("0x3f8", "com2", "console = 'com1,9600'",
+                    "1:39 console 0x3f8 is the wire's port, which [host] names; give one of the two another "
+                    "port\n");
+    expect_consoles("com2", "com3", "attach = 'b'",
+                    "4:1 attach names 'b', whose console is not on the wire but on com3; take one of the two "
+                    "out\n");
+    assert_string_equal(config.attach, "");
+    assert_false(config.vm[1].broken);
+    expect_in_vm("console = 2", "4:11 console must be a string such as \"com2\", not an integer\n");
+}
+
 static void reads_supervision(void **state)
 {
     (void)state;
@@ -743,6 +783,7 @@ int main(void)
         cmocka_unit_test(finds_what_is_double),
         cmocka_unit_test(says_what_is_missing_at_the_header),
         cmocka_unit_test(checks_host),
+        cmocka_unit_test(gives_consoles_ports),
         cmocka_unit_test(reads_supervision),
         cmocka_unit_test(reads_the_order_of_starts),
         cmocka_unit_test(refuses_orders_that_cannot_be),
