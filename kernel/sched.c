@@ -28,9 +28,23 @@ static struct sched_task *task_of(struct share_entity *entity)
 
 /* --- Interrupts --- */
 
+/* It was armed for an earlier turn, perhaps: see set_slice(). */
 static void slice_over(struct timer *timer)
 {
-    container_of(timer, struct cpu, slice)->yield = true;
+    struct cpu *cpu = container_of(timer, struct cpu, slice);
+
+    if (tsc_now() >= cpu->slice_end)
+        cpu->yield = true;
+    else
+        timer_arm(timer, cpu->slice_end); /* TIMER_NEVER, too */
+}
+
+/* A later end leaves the timer as it is: turns are often cut short, and then it is not touched at all. */
+static inline void set_slice(struct cpu *cpu, uint64_t end)
+{
+    cpu->slice_end = end;
+    if (end < cpu->slice.deadline)
+        timer_arm(&cpu->slice, end);
 }
 
 static void timer_interrupt(void *context)
@@ -185,7 +199,6 @@ static void put_away_live(struct cpu *cpu)
     cpu->live = NULL;
     if (!task)
         return;
-    task->leave(task);
     task->put_away(task);
     __atomic_store_n(&task->live_on, NULL, __ATOMIC_RELEASE);
 }
@@ -224,10 +237,9 @@ void sched_yield(struct sched_task *to)
 {
     struct cpu *cpu = this_cpu();
 
-    lock_take(&sched.lock);
     share_yield(&sched.share, cpu->index, to ? &to->share : NULL);
-    recall(cpu);
-    lock_release(&sched.lock);
+    cpu->yield = true;
+    cpu->live->interrupt(cpu->live);
 }
 
 static void nothing(void *arg)
@@ -259,7 +271,7 @@ void sched_queue_work(struct sched_work *work)
 
 static bool work_waits(const struct cpu *cpu)
 {
-    return cpu == sched.boot && __atomic_load_n(&sched.work, __ATOMIC_RELAXED);
+    return __atomic_load_n(&sched.work, __ATOMIC_RELAXED) && cpu == sched.boot;
 }
 
 static struct sched_work *take_work(void)
@@ -306,20 +318,19 @@ static void do_work(struct cpu *cpu)
 /* --- A CPU's loop --- */
 
 /* The task that ran is done, or could go on. */
-static void account(struct sched_task *ran, bool again)
+static void account(struct sched_task *ran, bool again, uint64_t now)
 {
     if (!again && !ran->woken)
-        share_sleep(&sched.share, &ran->share, tsc_now());
+        share_sleep(&sched.share, &ran->share, now);
     __atomic_store_n(&ran->running, false, __ATOMIC_RELEASE);
 }
 
-/* What this CPU runs next, and until when; NULL: nothing, it is idle. */
-static struct sched_task *choose(struct cpu *cpu, uint64_t *until)
+/* What this CPU runs next; NULL: nothing, it is idle. */
+static struct sched_task *choose(struct cpu *cpu, uint64_t now)
 {
-    uint64_t now = tsc_now();
     struct sched_task *task = task_of(share_pick(&sched.share, cpu->index, now));
+    uint64_t until = share_deadline(&sched.share, cpu->index, now);
 
-    *until = share_deadline(&sched.share, cpu->index, now);
     if (task) {
         if (cpu->idle_since)
             end_idle(cpu, now);
@@ -327,25 +338,30 @@ static struct sched_task *choose(struct cpu *cpu, uint64_t *until)
         task->woken = false;
         task->cpu = cpu->index;
         if (work_waits(cpu))
-            *until = min_u64(*until, now + tsc_hz() / 1000000 * SCHED_WORK_US);
+            until = min_u64(until, now + tsc_hz() / 1000000 * SCHED_WORK_US);
     } else if (!cpu->idle_since) {
         cpu->idle_since = now;
     }
+    set_slice(cpu, until);
     recall_wanted();
     return task;
 }
 
-static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again, uint64_t *until)
+static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again)
 {
     struct sched_task *task;
+    uint64_t now;
 
     cpu->yield = false;
     lock_take(&sched.lock);
+    now = tsc_now();
     if (ran)
-        account(ran, again);
-    if (work_waits(cpu))
+        account(ran, again, now);
+    if (work_waits(cpu)) {
         do_work(cpu);
-    task = choose(cpu, until);
+        now = tsc_now();
+    }
+    task = choose(cpu, now);
     lock_release(&sched.lock);
     return task;
 }
@@ -380,16 +396,14 @@ _Noreturn void sched_loop(void)
     struct cpu *cpu = this_cpu();
     struct sched_task *task = NULL;
     bool again = false;
-    uint64_t until;
 
     timer_init(&cpu->slice, &cpu->timers, slice_over);
     while (!__atomic_load_n(&sched.begun, __ATOMIC_ACQUIRE))
         cpu_idle();
     for (;;) {
-        task = next_task(cpu, task, again, &until);
-        if (cpu->live && cpu->live != task && !may_stay(cpu))
+        task = next_task(cpu, task, again);
+        if (cpu->live && cpu->live != task && (task || !may_stay(cpu)))
             put_away_live(cpu);
-        timer_arm(&cpu->slice, until);
         if (task)
             again = run_task(cpu, task);
         else if (!work_waits(cpu))

@@ -16,16 +16,17 @@
 
 /* The calls are set by its owner, the rest by sched_task_init(); it belongs to sched.c. */
 struct sched_task {
+    struct share_entity share; /* first: so each is found from the other for nothing */
+
     /* Runs until the task blocks or sched_should_yield(); true: it can run on. */
     bool (*run)(struct sched_task *task);
     /* The CPU turns to something else for a while: no more than that. */
     void (*leave)(struct sched_task *task);
-    /* After leave(): another CPU may be next, so nothing of the task may stay in this one. */
+    /* The same for good: another CPU may be next, so nothing of the task may stay in this one. */
     void (*put_away)(struct sched_task *task);
     /* It runs on this CPU, in the middle of something: it is to return from run() as soon as that is done. */
     void (*interrupt)(struct sched_task *task);
 
-    struct share_entity share;
     struct cpu *live_on; /* which CPU holds its state; NULL: none. Written by that CPU, read by any */
     unsigned cpu;        /* where it runs, or ran last */
     bool stopped;        /* it does not run, whoever wakes it */

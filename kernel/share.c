@@ -29,6 +29,13 @@ static inline void kick(struct share *s, uint64_t cpus)
     s->kicks |= cpus;
 }
 
+static uint64_t slice(const struct share *s, unsigned waiters)
+{
+    uint64_t ticks = s->latency * s->cpus / (s->cpus + waiters);
+
+    return ticks > s->slice ? s->slice : max_u64(ticks, s->min_slice);
+}
+
 void share_init(struct share *s, uint64_t online, uint64_t ticks_per_us)
 {
     *s = (struct share){ .online = online, .idle = online, .kicked = online, .ticks_per_us = ticks_per_us };
@@ -40,6 +47,7 @@ void share_init(struct share *s, uint64_t online, uint64_t ticks_per_us)
     s->slice = SHARE_SLICE_US * ticks_per_us;
     s->min_slice = SHARE_MIN_SLICE_US * ticks_per_us;
     s->window = SHARE_WINDOW_US * ticks_per_us;
+    s->turn = slice(s, 1);
 }
 
 /* --- accounts
@@ -65,7 +73,7 @@ static void count_window(const struct share *s, struct share_entity *e, uint64_t
 }
 
 /* What ran on the CPU until now is charged to it: first to its reservation, the rest to its share. */
-static void charge(const struct share *s, struct share_cpu *c, uint64_t now)
+static inline void charge(const struct share *s, struct share_cpu *c, uint64_t now)
 {
     struct share_entity *e = c->current;
     uint64_t ran, reserved;
@@ -118,13 +126,6 @@ static bool may_run(const struct share_entity *e, unsigned cpu)
     return (e->allowed >> cpu & 1) && (e->resident == SHARE_NO_CPU || e->resident == (int)cpu);
 }
 
-static uint64_t slice(const struct share *s, unsigned waiters)
-{
-    uint64_t ticks = s->latency * s->cpus / (s->cpus + waiters);
-
-    return ticks > s->slice ? s->slice : max_u64(ticks, s->min_slice);
-}
-
 /* --- the queue
  * ----------------------------------------------------------------------------------------------- */
 
@@ -160,7 +161,7 @@ static void dequeue(struct share *s, struct share_entity *e, uint64_t now)
  * The virtual time at which an entity that may use these CPUs competes as an equal: that of the CPU that is
  * ahead of the others, for there it will run.
  */
-static uint64_t furthest(const struct share *s, uint64_t cpus)
+static inline uint64_t furthest(const struct share *s, uint64_t cpus)
 {
     uint64_t fair = s->cpu[__builtin_ctzll(cpus)].floor;
 
@@ -339,12 +340,6 @@ void share_sleep(struct share *s, struct share_entity *e, uint64_t now)
         return;
     e->state = SHARE_SLEEPING;
     e->blocked = false;
-}
-
-void share_yield(struct share *s, unsigned cpu, const struct share_entity *to)
-{
-    s->cpu[cpu].yielded = true;
-    s->cpu[cpu].favour = to;
 }
 
 enum share_verdict share_add(struct share *s, struct share_entity *e, const struct share_params *params,
@@ -568,84 +563,19 @@ static void change(struct share *s, unsigned cpu, struct share_entity *next, uin
     }
 }
 
-static inline bool is_plain(const struct share_entity *e, unsigned cpu)
+/* Nothing but its share decides when it runs, and it may run on `here`, a mask of one CPU. */
+static inline bool is_plain(const struct share_entity *e, uint64_t here)
 {
-    return !e->special && (e->allowed >> cpu & 1);
+    return !e->special && (e->allowed & here);
 }
 
-/* The one that runs, and one that waits: what choose_share() says of them. */
-static struct share_entity *pick_of_two(struct share *s, unsigned cpu, struct share_entity *other,
-                                        uint64_t now)
-{
-    struct share_cpu *c = &s->cpu[cpu];
-    struct share_entity *current = c->current, *next = current;
-    uint64_t turn = slice(s, 1), least = other->virtual_time;
-    bool over = now >= c->start + turn;
-
-    limit_lag(s, current, other->tag);
-    if (c->yielded || before(over ? least : least + other->grain, current->virtual_time))
-        next = other;
-    if (c->yielded || over || next != current)
-        c->start = now;
-    if (next != current)
-        change(s, cpu, next, now);
-    c->floor = later(c->floor, sooner(next->virtual_time, least));
-    c->until = c->start + turn;
-    c->known = true;
-    return next;
-}
-
-/*
- * Where few compete there is little to choose, and it is then that it has to be quick: what runs goes on, an
- * idle CPU stays idle or begins with the only one that waits, or two take turns. False: look closely.
- */
-static inline bool pick_at_once(struct share *s, unsigned cpu, struct share_entity **next, uint64_t now)
-{
-    struct share_cpu *c = &s->cpu[cpu];
-
-    if (c->current) {
-        struct share_entity *other = s->queue[0];
-
-        *next = c->current;
-        if (!is_plain(c->current, cpu) || s->queued > 1)
-            return false;
-        if (!s->queued)
-            return !c->yielded;
-        if (!is_plain(other, cpu) || !may_run(other, cpu) || (s->idle & ~s->kicked & ~BIT(cpu)))
-            return false;
-        *next = pick_of_two(s, cpu, other, now);
-        return true;
-    }
-    if (c->resident && !(c->resident->allowed >> cpu & 1))
-        return false;
-    c->start = now;
-    *next = s->queue[0];
-    if (!s->queued) {
-        *next = NULL;
-        s->idle |= BIT(cpu);
-        return true;
-    }
-    if (s->queued > 1 || !is_plain(*next, cpu) || !may_run(*next, cpu))
-        return false;
-    change(s, cpu, *next, now);
-    return true;
-}
-
-struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
+/* Among all that wait. */
+static void pick_closely(struct share *s, unsigned cpu, uint64_t now)
 {
     struct share_cpu *c = &s->cpu[cpu];
     struct look look = { 0 };
     struct share_entity *next;
 
-    s->kicked &= ~BIT(cpu);
-    s->kicks &= ~BIT(cpu);
-    charge(s, c, now);
-    c->known = false;
-    if (likely(pick_at_once(s, cpu, &next, now))) {
-        c->yielded = false;
-        c->favour = NULL;
-        return next;
-    }
     look_round(s, cpu, &look, now);
     next = choose(s, cpu, &look, now);
     if (!next || next != c->current || c->yielded || look.over)
@@ -654,22 +584,148 @@ struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
         change(s, cpu, next, now);
     if (next && !next->left && look.rivals > 1)
         c->floor = later(c->floor, sooner(next->virtual_time, look.least));
-    c->yielded = false;
-    c->favour = NULL;
     if (look.fresh || (s->idle & ~s->kicked & ~BIT(cpu)))
         spread(s, BIT(cpu), look.fresh, now);
-    return next;
 }
 
-uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now)
+/* Where one at most wants the CPU: what runs goes on, an idle CPU stays idle or begins with the only one that
+ * waits. False: look closely. */
+static inline bool pick_only(struct share *s, unsigned cpu, uint64_t now)
+{
+    struct share_cpu *c = &s->cpu[cpu];
+    struct share_entity *other = s->queue[0];
+
+    if (c->current) {
+        if (s->queued || c->yielded || !is_plain(c->current, BIT(cpu)))
+            return false;
+    } else {
+        if (c->resident && !(c->resident->allowed >> cpu & 1))
+            return false;
+        if (s->queued && (s->queued > 1 || !is_plain(other, BIT(cpu)) || !may_run(other, cpu)))
+            return false;
+        c->start = now;
+        if (s->queued)
+            change(s, cpu, other, now);
+        else
+            s->idle |= BIT(cpu);
+    }
+    c->until = SHARE_NEVER;
+    return true;
+}
+
+static __attribute__((noinline)) struct share_entity *pick_any(struct share *s, struct share_cpu *c,
+                                                               uint64_t now)
+{
+    unsigned cpu = (unsigned)(c - s->cpu);
+
+    charge(s, c, now);
+    c->known = pick_only(s, cpu, now);
+    if (!c->known)
+        pick_closely(s, cpu, now);
+    c->yielded = false;
+    c->favour = NULL;
+    return c->current;
+}
+
+/* `next`, the only one that waits, takes the place of `last`, the one that runs: change() for these two. */
+static inline void swap(struct share *s, struct share_cpu *c, struct share_entity *last,
+                        struct share_entity *next, uint64_t now)
+{
+    last->tag = c->floor;
+    last->state = SHARE_WAITING;
+    last->since = now;
+    last->index = 0;
+    last->resident = SHARE_NO_CPU;
+    s->queue[0] = last;
+    if (likely(now > next->since))
+        next->waited += now - next->since;
+    next->state = SHARE_RUNNING;
+    next->turns++;
+    next->last = last->last;
+    next->resident = (int16_t)last->last;
+    c->current = c->resident = next;
+    c->start = now;
+}
+
+/*
+ * Two that have only this CPU take turns: what pick_any() would say of them, in a few instructions, for that
+ * is most of what a switch costs. It calls nothing, so that no register has to be saved for it. False: it is
+ * not so simple, and nothing has changed.
+ */
+static inline bool take_turns(struct share *s, struct share_cpu *c, uint64_t here, uint64_t now)
+{
+    struct share_entity *e = c->current, *other = s->queue[0];
+    uint64_t ran = now - c->since, time, least;
+    bool over = now >= c->start + s->turn;
+
+    if (e->bound != here || other->bound != here || other->resident != SHARE_NO_CPU || now <= c->since)
+        return false;
+    time = e->virtual_time + virtual_ticks(e, ran);
+    least = other->virtual_time;
+    if (before(time, other->tag - e->grain * (SHARE_LAG_US / SHARE_GRAIN_US)) ||
+        before(c->floor + e->grain * (2 * SHARE_SLICE_US / SHARE_GRAIN_US), time))
+        return false;
+    c->since = now;
+    e->ran += ran;
+    e->virtual_time = time;
+    if (c->yielded || before(over ? least : least + other->grain, time)) {
+        swap(s, c, e, other, now);
+    } else {
+        if (over)
+            c->start = now;
+        least = sooner(least, time);
+    }
+    c->floor = later(c->floor, least);
+    c->until = c->start + s->turn;
+    return true;
+}
+
+/* The same where an idle CPU goes on with what it ran last. */
+static inline bool resume(struct share *s, struct share_cpu *c, uint64_t here, uint64_t now)
+{
+    struct share_entity *e = s->queue[0];
+
+    if (e != c->resident || !is_plain(e, here))
+        return false;
+    s->queued = 0;
+    s->idle &= ~here;
+    if (now > e->since)
+        e->waited += now - e->since;
+    e->state = SHARE_RUNNING;
+    e->turns++;
+    c->current = e;
+    c->since = max_u64(c->since, now);
+    c->start = now;
+    c->until = SHARE_NEVER;
+    return true;
+}
+
+/* `c` and `here` are the CPU. Not inline: in one register each they need not be found again and again. */
+static __attribute__((noinline)) struct share_entity *pick_next(struct share *s, struct share_cpu *c,
+                                                                uint64_t here, uint64_t now)
+{
+    s->kicked &= ~here;
+    s->kicks &= ~here;
+    if (s->queued != 1 || !(c->current ? take_turns(s, c, here, now) : resume(s, c, here, now)))
+        return pick_any(s, c, now);
+    c->known = true;
+    c->yielded = false;
+    c->favour = NULL;
+    return c->current;
+}
+
+struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
+{
+    return pick_next(s, &s->cpu[cpu], BIT(cpu), now);
+}
+
+uint64_t share_find_deadline(struct share *s, unsigned cpu, uint64_t now)
 {
     struct share_cpu *c = &s->cpu[cpu];
     const struct share_entity *e = c->current;
     uint64_t at = SHARE_NEVER;
     unsigned waiters = 0;
 
-    if (c->known)
-        return c->until;
     c->until = SHARE_NEVER;
     if (likely(!s->queued && !(e && e->special)))
         return SHARE_NEVER;

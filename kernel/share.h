@@ -75,6 +75,7 @@ struct share_entity {
     bool special;          /* has a cap or a reservation */
     bool blocked;          /* waits, and may not run before blocked_until() */
     uint64_t allowed;      /* CPUs: the pin or, with a reservation, the home CPU */
+    uint64_t bound;        /* the same if that is one CPU, and there is neither cap nor reservation; else 0 */
     uint64_t virtual_time; /* ticks run * SHARE_WEIGHT / weight; compare by difference only */
     uint64_t tag;          /* WAITING: the fair virtual time when it began to wait */
     uint64_t inverse;      /* SHARE_WEIGHT / weight, 20 bits behind the point */
@@ -118,6 +119,7 @@ struct share {
     uint32_t entities, queued;
     uint64_t ticks_per_us;
     uint64_t latency, slice, min_slice, window; /* ticks */
+    uint64_t turn;                              /* the same: a slice where one waits */
     struct share_cpu cpu[SHARE_MAX_CPUS];
     struct share_entity *queue[SHARE_MAX_ENTITIES]; /* WAITING, in no order */
 };
@@ -154,8 +156,13 @@ void share_wake(struct share *s, struct share_entity *e, uint64_t now);
 /* The entity does not want to run any more; the CPU that ran it looks next. */
 void share_sleep(struct share *s, struct share_entity *e, uint64_t now);
 
-/* What runs on `cpu` lets others go first, `to` above all if that is no injustice to the rest. Looks next. */
-void share_yield(struct share *s, unsigned cpu, const struct share_entity *to);
+/* What runs on `cpu` lets others go first, `to` above all if that is no injustice to the rest. Looks next.
+ * On that CPU it needs no lock: it touches nothing that another CPU does. */
+static inline void share_yield(struct share *s, unsigned cpu, const struct share_entity *to)
+{
+    s->cpu[cpu].yielded = true;
+    s->cpu[cpu].favour = to;
+}
 
 /* `cpu` has put away all state by itself, and does something else before it looks. What ran there waits. */
 void share_leave(struct share *s, unsigned cpu, uint64_t now);
@@ -163,9 +170,15 @@ void share_leave(struct share *s, unsigned cpu, uint64_t now);
 /* Whom `cpu` has to run now; NULL: nobody, idle. Charges what ran before. */
 struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now);
 
+/* For share_deadline(): where it is not known. */
+uint64_t share_find_deadline(struct share *s, unsigned cpu, uint64_t now);
+
 /* When `cpu` has to look again at the latest; SHARE_NEVER: not before it is kicked. To be asked after each
  * share_pick(). */
-uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now);
+static inline uint64_t share_deadline(struct share *s, unsigned cpu, uint64_t now)
+{
+    return s->cpu[cpu].known ? s->cpu[cpu].until : share_find_deadline(s, cpu, now);
+}
 
 /* CPUs that have to look as soon as can be; each is said once. */
 static inline uint64_t share_kicks(struct share *s)

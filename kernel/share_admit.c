@@ -79,6 +79,7 @@ enum share_verdict share_admit(struct share *s, struct share_entity *e, const st
     e->grain = (SHARE_GRAIN_US * s->ticks_per_us * e->inverse) >> 20;
     e->cap = SHARE_WINDOW_US * s->ticks_per_us * p->cap / 100;
     e->special = p->cap || p->reserve_us;
+    e->bound = e->special || (mask & (mask - 1)) ? 0 : mask;
     set_reserve(s, e, p);
     return SHARE_OK;
 }

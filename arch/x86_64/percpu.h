@@ -21,6 +21,7 @@
 #define CPU_NMI_STACK_TOP UINT64_C(0xb000)
 #define CPU_MAIN_STACK    UINT64_C(0xc000) /* lowest address of the main stack */
 #define CPU_MAX           64
+#define TSC_AUX_UNKNOWN   UINT64_MAX /* unlike all that the MSR can hold */
 
 struct vcpu;
 struct sched_task;
@@ -35,8 +36,11 @@ struct cpu {
     struct vcpu *vcpu;         /* whose state is live on this CPU; vcpu.c */
     void *vmx;                 /* the back end's own per-CPU state */
     void *xstate;              /* whose FPU, SSE and AVX registers are in the CPU; xstate.c */
+    uint64_t xcr0;             /* what XCR0 holds while no vCPU is loaded; xstate.c */
+    uint64_t tsc_aux;          /* what MSR_TSC_AUX holds; TSC_AUX_UNKNOWN at first. msr.c */
     struct sched_task *live;   /* whose state is here still; sched.c */
-    struct timer slice;        /* ends the running task's turn */
+    struct timer slice;        /* ends the running task's turn: at slice_end, or looks again before */
+    uint64_t slice_end;        /* TSC; TIMER_NEVER: nobody else wants to run */
     uint64_t idle, idle_since; /* ticks; since when, 0: it is not; under the lock of sched.c */
     bool yield;                /* the running task is to return; any CPU sets it */
     uint64_t interrupts_taken; /* TSC when it last had interrupts on */
