@@ -65,6 +65,16 @@ void vlapic_timer_rearm(struct vlapic *lapic)
 
 void vlapic_timer_due(struct vlapic *lapic)
 {
+    struct vlapic_state *state = &lapic->state;
+
+    /* What catch_up() and then vlapic_timer_rearm() do for it: it is the timer that systems use. */
+    if (likely(state->tsc_deadline && vclock_tsc(lapic->timer.clock) >= state->tsc_deadline)) {
+        state->tsc_deadline = 0;
+        if (unlikely(vtimer_armed(&lapic->timer)))
+            vtimer_cancel(&lapic->timer);
+        expire(lapic);
+        return;
+    }
     catch_up(lapic);
     vlapic_timer_rearm(lapic);
 }

@@ -78,7 +78,7 @@ static void inject_nmi(struct vcpu *vcpu)
 }
 
 /* What comes before interrupts. False if there is nothing, or the guest cannot take it now. */
-static bool inject_urgent(struct vcpu *vcpu)
+static __always_inline bool inject_urgent(struct vcpu *vcpu)
 {
     if (unlikely(vcpu->event.valid)) {
         vcpu->event.valid = false;
@@ -94,7 +94,7 @@ static bool inject_urgent(struct vcpu *vcpu)
 }
 
 /* The highest interrupt, if the guest can take one. */
-static bool inject_interrupt(struct vcpu *vcpu)
+static __always_inline bool inject_interrupt(struct vcpu *vcpu)
 {
     struct vcpu_event event = { .type = EVENT_INTERRUPT };
     int vector;

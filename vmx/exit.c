@@ -73,7 +73,8 @@ static bool all_dead_asleep(const struct vm *vm)
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         const struct vcpu *v = vm->vcpu[i];
 
-        /* A kick comes before the state that it leads to, so it is looked for first: kvm_kick(), wake_up().
+        /* A kick comes before the state that it leads to, so it is looked for first: kvm_kick(),
+         * vcpu_wake_up().
          */
         if (__atomic_load_n(&v->unhalted, __ATOMIC_SEQ_CST) || v->state == VCPU_RUNNABLE ||
             (v->state == VCPU_HALTED && (v->rflags & RFLAGS_IF)) ||
@@ -88,14 +89,8 @@ static void exit_hlt(struct vcpu *vcpu)
     vcpu_advance(vcpu);
     vcpu->state = VCPU_HALTED;
     vcpu_note(vcpu, PEND_LEAVE);
-    if (unlikely(vcpu->unhalted)) {
-        vcpu->state = VCPU_RUNNABLE;
-        __atomic_store_n(&vcpu->unhalted, false, __ATOMIC_SEQ_CST); /* behind the state: all_dead_asleep() */
-        vcpu_done(vcpu, PEND_LEAVE);
-        return;
-    }
-    if ((vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context)) {
-        vcpu->state = VCPU_RUNNABLE;
+    if (vcpu_wakes(vcpu)) {
+        vcpu_wake_up(vcpu);
         vcpu_done(vcpu, PEND_LEAVE);
         vcpu_note(vcpu, PEND_EVENT);
         return;

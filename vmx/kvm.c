@@ -102,34 +102,52 @@ int kvm_eoi_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 }
 
 /* Arguments are in RBX, RCX, RDX and RSI; outside of 64-bit code the low halves count. */
-static __attribute__((noinline)) int64_t call(struct vcpu *vcpu, uint32_t number)
+static uint64_t argument(const struct vcpu *vcpu, unsigned gpr)
 {
-    uint64_t mask = vmx_ops->code_size(vcpu) == CODE_64 ? UINT64_MAX : UINT32_MAX;
-    const uint64_t map[2] = { vcpu->gpr[GPR_RBX] & mask, vcpu->gpr[GPR_RCX] & mask };
-    struct gva_mode mode;
+    uint64_t value = vcpu->gpr[gpr];
 
-    vmx_ops->paging(vcpu, &mode);
-    if (mode.cpl)
+    return value <= UINT32_MAX || vmx_ops->code_size(vcpu) == CODE_64 ? value : (uint32_t)value;
+}
+
+static __attribute__((noinline)) int64_t send_ipi(struct vcpu *vcpu)
+{
+    return kvm_send_ipi(vcpu, argument(vcpu, GPR_RBX), argument(vcpu, GPR_RCX), argument(vcpu, GPR_RDX),
+                        argument(vcpu, GPR_RSI));
+}
+
+static int64_t call(struct vcpu *vcpu, uint32_t number)
+{
+    if (vmx_ops->cpl(vcpu))
         return -KVM_EPERM;
     switch (number) {
     case HYPERCALL_KICK:
-        return kvm_kick(vcpu, map[1]);
+        return kvm_kick(vcpu, argument(vcpu, GPR_RCX));
     case HYPERCALL_SEND_IPI:
-        return kvm_send_ipi(vcpu, map, vcpu->gpr[GPR_RDX] & mask, vcpu->gpr[GPR_RSI] & mask);
+        return send_ipi(vcpu);
     case HYPERCALL_YIELD:
-        return kvm_yield_to(vcpu, map[0]);
+        return kvm_yield_to(vcpu, argument(vcpu, GPR_RBX));
     default:
         return -KVM_ENOSYS;
     }
 }
 
+static inline void answer(struct vcpu *vcpu, int64_t result)
+{
+    vcpu->gpr[GPR_RAX] = (uint64_t)result;
+    vcpu_advance(vcpu);
+}
+
+static __attribute__((noinline)) void answer_known(struct vcpu *vcpu, uint32_t number)
+{
+    answer(vcpu, call(vcpu, number));
+}
+
 void exit_hypercall(struct vcpu *vcpu)
 {
     uint32_t number = (uint32_t)vcpu->gpr[GPR_RAX];
-    int64_t result = -KVM_ENOSYS;
 
     if (number >= HYPERCALL_KICK && number <= HYPERCALL_YIELD)
-        result = call(vcpu, number);
-    vcpu->gpr[GPR_RAX] = (uint64_t)result;
-    vcpu_advance(vcpu);
+        answer_known(vcpu, number);
+    else
+        answer(vcpu, -KVM_ENOSYS);
 }

@@ -66,8 +66,9 @@ static struct vcpu *by_apic_id(const struct vm *vm, uint64_t id)
     return id < vm->vcpu_count ? vm->vcpu[id] : NULL;
 }
 
-int64_t kvm_send_ipi(struct vcpu *vcpu, const uint64_t map[2], uint64_t first, uint64_t icr)
+int64_t kvm_send_ipi(struct vcpu *vcpu, uint64_t low, uint64_t high, uint64_t first, uint64_t icr)
 {
+    const uint64_t map[2] = { low, high };
     int64_t count = 0;
 
     if (icr > UINT32_MAX || (icr & ICR_REFUSED))

@@ -177,8 +177,16 @@ static int write_tsc_aux(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     if (!has_rdtscp(vcpu) || value > UINT32_MAX)
         return -EINVAL;
     vcpu->tsc_aux = value;
-    wrmsr(MSR_TSC_AUX, value);
+    msr_load(vcpu);
     return 0;
+}
+
+void msr_load(struct vcpu *vcpu)
+{
+    if (!has_rdtscp(vcpu))
+        return;
+    wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
+    this_cpu()->tsc_aux = vcpu->tsc_aux;
 }
 
 static int read_kvm(struct vcpu *vcpu, uint32_t msr, uint64_t *value)

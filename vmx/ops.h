@@ -223,6 +223,7 @@ struct vmx_ops {
 
     void (*get_system)(const struct vcpu *vcpu, struct vcpu_system *out);
     void (*set_system)(struct vcpu *vcpu, const struct vcpu_system *in);
+    unsigned (*cpl)(const struct vcpu *vcpu);
     void (*paging)(const struct vcpu *vcpu, struct gva_mode *out);
     void (*segment)(const struct vcpu *vcpu, enum seg seg, struct emu_segment *out);
     uint64_t (*cr4)(const struct vcpu *vcpu);

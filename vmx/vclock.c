@@ -39,11 +39,13 @@ static void vtimer_fire(struct timer *host)
 {
     struct vtimer *timer = container_of(host, struct vtimer, host);
 
-    if (timer->lock)
-        lock_take(timer->lock);
+    if (!timer->lock) {
+        timer->fire(timer->device);
+        return;
+    }
+    lock_take(timer->lock);
     timer->fire(timer->device);
-    if (timer->lock)
-        lock_release(timer->lock);
+    lock_release(timer->lock);
 }
 
 void vtimer_init(struct vtimer *timer, const struct vclock *clock, struct timer_queue *queue,

@@ -69,23 +69,7 @@ static void startup(struct vcpu *vcpu)
     vcpu->state = VCPU_RUNNABLE;
 }
 
-/* An event waits that ends a HLT. */
-static bool wakes(const struct vcpu *vcpu)
-{
-    if (vcpu->event.valid || vcpu->unhalted || (vcpu->pending & PEND_INIT) ||
-        ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked))
-        return true;
-    return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context);
-}
-
-/* Out of HLT. */
-static void wake_up(struct vcpu *vcpu)
-{
-    vcpu->state = VCPU_RUNNABLE;
-    __atomic_store_n(&vcpu->unhalted, false, __ATOMIC_SEQ_CST); /* behind the state: exit.c looks at both */
-}
-
-static void load(struct vcpu *vcpu)
+static inline void load(struct vcpu *vcpu)
 {
     struct cpu *cpu = this_cpu();
 
@@ -99,25 +83,13 @@ static void load(struct vcpu *vcpu)
     recorder_note(cpu, RECORD_LOAD, 0, vcpu->exit.whose, 0, vcpu->rip);
     xstate_switch(vcpu->xstate, vcpu->xcr0);
     write_debug_registers(vcpu->dr);
-    if (vcpu->cpuid.extended[1].regs.edx & BIT(27)) /* RDTSCP */
-        wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
+    if (unlikely(cpu->tsc_aux != vcpu->tsc_aux))
+        msr_load(vcpu);
     vmx_ops->load(vcpu);
 }
 
-static void put_away(struct sched_task *task)
+static inline void unload(struct vcpu *vcpu)
 {
-    struct vcpu *vcpu = container_of(task, struct vcpu, task);
-
-    ASSERT(this_cpu()->vcpu != vcpu);
-    if (this_cpu()->xstate == vcpu->xstate)
-        xstate_put_away();
-    if (vmx_ops->put_away)
-        vmx_ops->put_away(vcpu);
-}
-
-static void leave(struct sched_task *task)
-{
-    struct vcpu *vcpu = container_of(task, struct vcpu, task);
     struct cpu *cpu = this_cpu();
 
     if (cpu->vcpu != vcpu)
@@ -131,38 +103,57 @@ static void leave(struct sched_task *task)
         kvm_show_waiting(vcpu);
 }
 
+static void leave(struct sched_task *task)
+{
+    unload(container_of(task, struct vcpu, task));
+}
+
+static void put_away(struct sched_task *task)
+{
+    struct vcpu *vcpu = container_of(task, struct vcpu, task);
+
+    unload(vcpu);
+    xstate_put_away(vcpu->xstate);
+    if (vmx_ops->put_away)
+        vmx_ops->put_away(vcpu);
+}
+
 static void take_timer(struct vcpu *vcpu)
 {
     vcpu_done(vcpu, PEND_TIMER);
     vcpu->intc->timer_due(vcpu->intc_context);
 }
 
-/* The rare bits of the pending word. False: the vCPU is to leave the CPU. */
-static __cold bool change_state(struct vcpu *vcpu, uint64_t pending)
+/* The rare bits of the pending word. */
+static __cold void change_state(struct vcpu *vcpu, uint64_t pending)
 {
-    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP | PEND_LEAVE);
+    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP);
     if (pending & PEND_TIMER)
         take_timer(vcpu);
     if (pending & PEND_INIT) {
-        leave(&vcpu->task); /* what the CPU holds of the old state must not come back */
+        unload(vcpu); /* what the CPU holds of the old state must not come back */
         vcpu_init_reset(vcpu);
         vcpu->intc->reset(vcpu->intc_context);
         load(vcpu);
     }
     if (pending & PEND_STARTUP)
         startup(vcpu);
-    if (vcpu->state == VCPU_HALTED && wakes(vcpu))
-        wake_up(vcpu);
-    return !(pending & PEND_LEAVE) && vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
+    if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu))
+        vcpu_wake_up(vcpu);
+    if (vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
+        vcpu_note(vcpu, PEND_LEAVE);
 }
 
-bool vcpu_prepare(struct vcpu *vcpu)
+static __attribute__((noinline)) bool prepare(struct vcpu *vcpu, uint64_t pending)
 {
     const struct cpu *cpu = this_cpu();
-    uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
 
-    if (unlikely(pending & ~(PEND_EVENT | PEND_NMI)) && !change_state(vcpu, pending))
+    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_TIMER)))
+        change_state(vcpu, pending);
+    if (vcpu->pending & PEND_LEAVE) {
+        vcpu_done(vcpu, PEND_LEAVE);
         return false;
+    }
     if (vcpu->pending & (PEND_EVENT | PEND_NMI))
         event_deliver(vcpu);
     if (unlikely(cpu->timers.next != cpu->timer_programmed))
@@ -170,32 +161,52 @@ bool vcpu_prepare(struct vcpu *vcpu)
     return true;
 }
 
+bool vcpu_prepare(struct vcpu *vcpu)
+{
+    uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
+
+    if (pending == PEND_LEAVE) {
+        vcpu_done(vcpu, PEND_LEAVE);
+        return false;
+    }
+    return prepare(vcpu, pending);
+}
+
 static void interrupt(struct sched_task *task)
 {
     vcpu_note(container_of(task, struct vcpu, task), PEND_LEAVE);
 }
 
-static bool run(struct sched_task *task)
+/* It is halted, waits for a start-up IPI, or is stopped. */
+static bool may_run(struct vcpu *vcpu)
 {
-    struct vcpu *vcpu = container_of(task, struct vcpu, task);
-
-    if (vcpu->vm->dead)
-        return false;
     if (vcpu->pending & PEND_TIMER)
         take_timer(vcpu);
-    if (vcpu->state == VCPU_HALTED && wakes(vcpu))
-        wake_up(vcpu);
-    if (vcpu->state == VCPU_STOPPED ||
-        (vcpu->state != VCPU_RUNNABLE && !(vcpu->pending & (PEND_INIT | PEND_STARTUP))))
+    if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu))
+        vcpu_wake_up(vcpu);
+    return vcpu->state == VCPU_RUNNABLE ||
+           (vcpu->state != VCPU_STOPPED && (vcpu->pending & (PEND_INIT | PEND_STARTUP)));
+}
+
+static __attribute__((noinline)) bool run_vcpu(struct vcpu *vcpu)
+{
+    if (vcpu->vm->dead)
+        return false;
+    if (vcpu->state != VCPU_RUNNABLE && !may_run(vcpu))
         return false;
     load(vcpu);
     if (unlikely(vm_spoil != VM_SPOIL_NOTHING)) {
         vmx_ops->spoil(vcpu, vm_spoil == VM_SPOIL_CONTROL);
         vm_spoil = VM_SPOIL_NOTHING;
     }
-    if (vcpu_prepare(vcpu))
+    if (vcpu_goes_on(vcpu) || vcpu_prepare(vcpu))
         vmx_ops->enter(vcpu);
     return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
+}
+
+static bool run(struct sched_task *task)
+{
+    return run_vcpu(container_of(task, struct vcpu, task));
 }
 
 /* One that is in the middle of an exit on this CPU finds the bits itself. */

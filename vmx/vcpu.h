@@ -168,6 +168,22 @@ static inline bool vcpu_goes_on(const struct vcpu *vcpu)
     return none && cpu->timers.next == cpu->timer_programmed;
 }
 
+/* An event waits that ends a HLT. */
+static inline bool vcpu_wakes(const struct vcpu *vcpu)
+{
+    if (vcpu->event.valid || vcpu->unhalted || (vcpu->pending & PEND_INIT) ||
+        ((vcpu->pending & PEND_NMI) && !vcpu->nmi_masked))
+        return true;
+    return (vcpu->rflags & RFLAGS_IF) && vcpu->intc->pending(vcpu->intc_context);
+}
+
+/* Out of HLT. */
+static inline void vcpu_wake_up(struct vcpu *vcpu)
+{
+    vcpu->state = VCPU_RUNNABLE;
+    __atomic_store_n(&vcpu->unhalted, false, __ATOMIC_SEQ_CST); /* behind the state: exit.c looks at both */
+}
+
 /* Deals with what keeps a vCPU from being entered: events, the hardware timer. False: it is to leave the CPU.
  */
 bool vcpu_prepare(struct vcpu *vcpu);
@@ -199,6 +215,7 @@ void exit_task_switch(struct vcpu *vcpu);
 void exit_msr_read(struct vcpu *vcpu);
 void exit_msr_write(struct vcpu *vcpu);
 void msr_reset(struct vm *vm);
+void msr_load(struct vcpu *vcpu); /* puts TSC_AUX into the CPU, if the guest has it */
 
 /* kvm.c */
 #define MSR_KVM_WALL_CLOCK      0x11u

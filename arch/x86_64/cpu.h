@@ -227,6 +227,12 @@ static __always_inline void xsetbv(uint32_t index, uint64_t value)
     __asm__ volatile("xsetbv" : : "c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
 }
 
+/* Ends CR0.TS, with which FPU instructions raise #NM. */
+static __always_inline void clts(void)
+{
+    __asm__ volatile("clts" : : : "memory");
+}
+
 /* The breakpoint addresses, which VMRUN and VM entries leave to the hypervisor. */
 static inline void read_debug_registers(uint64_t dr[4])
 {

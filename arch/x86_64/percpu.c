@@ -49,6 +49,7 @@ struct cpu *percpu_create(unsigned slot, uint32_t apic_id)
     cpu->index = slot;
     cpu->apic_id = apic_id;
     cpu->timer_programmed = TIMER_NEVER;
+    cpu->tsc_aux = TSC_AUX_UNKNOWN;
     timer_queue_init(&cpu->timers);
     cpu->recorder = recorder_ring(slot, fresh_ring);
     return cpu->recorder ? cpu : NULL;

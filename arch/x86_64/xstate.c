@@ -2,6 +2,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/percpu.h"
 #include "kernel/heap.h"
+#include "kernel/panic.h"
 #include "lib/string.h"
 
 #define FXSAVE_SIZE 512
@@ -18,9 +19,9 @@
  * E.4.7. */
 #define RSTR_FP_ERR_PTRS BIT(2)
 
-static bool has_xsave;
+bool xstate_has_xsave;
 static bool pointers_stay; /* FIP, FDP and FOP can outlive a restore */
-static uint64_t saved;     /* XCR0 while saving and restoring */
+static uint64_t saved = 1; /* XCR0 while saving and restoring */
 static size_t area_size;
 
 bool xstate_init(void)
@@ -30,10 +31,11 @@ bool xstate_init(void)
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
     if (first) {
         pointers_stay = cpuid(0x80000000).eax < 0x80000008 || !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
-        has_xsave = cpu_has(CPU_XSAVE);
+        xstate_has_xsave = cpu_has(CPU_XSAVE);
         area_size = FXSAVE_SIZE;
     }
-    if (!has_xsave)
+    this_cpu()->xcr0 = 1;
+    if (!xstate_has_xsave)
         return true;
     write_cr4(read_cr4() | CR4_OSXSAVE);
     if (first)
@@ -41,6 +43,7 @@ bool xstate_init(void)
     else if ((cpuid_count(0xd, 0).eax & XCR0_SAVED) != saved)
         return false;
     xsetbv(0, saved);
+    this_cpu()->xcr0 = saved;
     if (first)
         area_size = cpuid_count(0xd, 0).ebx;
     return first || cpuid_count(0xd, 0).ebx == area_size;
@@ -84,15 +87,13 @@ void xstate_reset(void *area)
     memcpy((uint8_t *)area + 24, &mxcsr, sizeof(mxcsr));
 }
 
-static void set_xcr0(uint64_t xcr0)
+/* Without XSAVE it is always 1. */
+static inline void set_xcr0(struct cpu *cpu, uint64_t xcr0)
 {
-    if (has_xsave && xcr0 != xgetbv(0))
-        xsetbv(0, xcr0);
-}
-
-uint64_t xstate_xcr0(void)
-{
-    return has_xsave ? xgetbv(0) : 1;
+    if (cpu->xcr0 == xcr0)
+        return;
+    xsetbv(0, xcr0);
+    cpu->xcr0 = xcr0;
 }
 
 /* Puts Plinth's own addresses where the next guest could read the last one's. */
@@ -104,17 +105,17 @@ static void overwrite_pointers(void)
     __asm__ volatile("fnclex\n emms\n fildl %0" : : "m"(zero));
 }
 
-static void save(void *area)
+static inline void save(void *area)
 {
-    if (has_xsave)
+    if (xstate_has_xsave)
         __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
     else
         __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 }
 
-static void restore(const void *area)
+static inline void restore(const void *area)
 {
-    if (has_xsave)
+    if (xstate_has_xsave)
         __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
     else
         __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
@@ -124,30 +125,31 @@ void xstate_switch(void *area, uint64_t xcr0)
 {
     struct cpu *cpu = this_cpu();
 
-    write_cr0(read_cr0() & ~CR0_TS);
+    clts();
     if (cpu->xstate != area) {
-        xstate_put_away();
-        set_xcr0(saved);
+        ASSERT(!cpu->xstate);
+        set_xcr0(cpu, saved);
         if (pointers_stay)
             overwrite_pointers();
         restore(area);
         cpu->xstate = area;
     }
-    set_xcr0(xcr0);
+    set_xcr0(cpu, xcr0);
 }
 
-void xstate_put_away(void)
+void xstate_put_away(void *area)
 {
     struct cpu *cpu = this_cpu();
 
-    if (!cpu->xstate)
+    if (cpu->xstate != area)
         return;
-    set_xcr0(saved);
-    save(cpu->xstate);
+    set_xcr0(cpu, saved);
+    save(area);
     cpu->xstate = NULL;
 }
 
 void xstate_set_xcr0(uint64_t xcr0)
 {
-    set_xcr0(xcr0);
+    if (xstate_xcr0() != xcr0)
+        set_xcr0(this_cpu(), xcr0);
 }

@@ -5,6 +5,10 @@
 #pragma once
 
 #include "lib/types.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/percpu.h"
+
+extern bool xstate_has_xsave; /* set by the first xstate_init() */
 
 /*
  * Enables XSAVE where the CPU has it; the boot CPU, which comes first, finds the size of an area. Each CPU
@@ -17,18 +21,22 @@ void xstate_free(void *area);          /* may be live on this CPU, where it is f
 void xstate_reset(void *area); /* the state after power-on, in memory; live registers of it, which no other
                                   CPU may hold, are dropped */
 
-/* Makes `area` live on this CPU, saving what was, and sets XCR0. Nothing to do if it is live already. */
+/* Makes `area` live on this CPU, where it is already or none is, and sets XCR0. */
 void xstate_switch(void *area, uint64_t xcr0);
 
-/* Saves what is live on this CPU, so that another CPU can have it. */
-void xstate_put_away(void);
+/* Saves `area` if it is live on this CPU, so that another CPU can have it. */
+void xstate_put_away(void *area);
 
-/* XCR0 as it is now: some emulators let a guest set it without an exit. */
-uint64_t xstate_xcr0(void);
+/* XCR0 as it is now: some emulators let a guest set it without an exit. To be asked whenever a guest that was
+ * let run has left the CPU: the other functions go by what it said. */
+static inline uint64_t xstate_xcr0(void)
+{
+    struct cpu *cpu = this_cpu();
+
+    if (likely(xstate_has_xsave))
+        cpu->xcr0 = xgetbv(0);
+    return cpu->xcr0;
+}
 
 /* Sets XCR0 for the live area: the guest executed XSETBV with a value that has been checked. */
 void xstate_set_xcr0(uint64_t xcr0);
-
-/* Saves `area` to memory if it is live on this CPU, which then holds nobody's: before another CPU takes it.
- */
-void xstate_leave(void *area);

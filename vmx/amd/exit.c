@@ -249,17 +249,16 @@ static __cold void cr8_changed(struct vcpu *vcpu, const struct vmcb *vmcb)
 
 bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 {
-    bool again;
-
     read_registers(vcpu, vmcb);
     vmcb->clean = CLEAN_ALL;
     if (unlikely((uint8_t)vmcb->vintr != vcpu->cr8))
         cr8_changed(vcpu, vmcb);
     decode_exit(vcpu, vmcb);
     exit_handle(vcpu);
-    again = likely(vcpu_goes_on(vcpu)) || vcpu_prepare(vcpu);
+    if (unlikely(!vcpu_goes_on(vcpu)) && !vcpu_prepare(vcpu))
+        return false;
     write_registers(vcpu, vmcb);
-    return again;
+    return true;
 }
 
 void svm_enter(struct vcpu *vcpu)

@@ -55,7 +55,14 @@ section .fixup
     dq svm_run.exited, svm_run.exited
 section .text
 
-; void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb)
+; void svm_save_host(hpa_t host_vmcb)
+global svm_save_host
+svm_save_host:
+    mov rax, rdi
+    vmsave
+    ret
+
+; void svm_load(hpa_t guest_vmcb)
 ; From here to svm_unload GIF is clear: neither interrupt nor NMI reaches the hypervisor. RFLAGS.IF is set, since with
 ; V_INTR_MASKING it decides whether a physical interrupt ends the guest's run (15.21.1).
 global svm_load
@@ -63,8 +70,6 @@ svm_load:
     clgi
     sti
     mov rax, rdi
-    vmsave
-    mov rax, rsi
     vmload
     ret
 

@@ -146,6 +146,7 @@ static int svm_cpu_enable(struct cpu *cpu)
     cpu->vmx = svm;
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
     wrmsr(MSR_VM_HSAVE_PA, hsave.raw);
+    svm_save_host(svm->host_vmcb);
     return 0;
 }
 
@@ -294,18 +295,18 @@ static void assign_asid(struct svm_cpu *cpu, struct svm_vcpu *svm)
 
 static void svm_vcpu_load(struct vcpu *vcpu)
 {
-    struct svm_cpu *cpu = this_cpu()->vmx;
+    struct svm_cpu *cpu = vcpu->cpu->vmx;
     struct svm_vcpu *svm = vcpu->backend;
 
     assign_asid(cpu, svm);
     svm->vmcb->tlb_control = cpu->tlb_control;
     svm->vmcb->clean = 0; /* the CPU may have cached another one's state */
-    svm_load(cpu->host_vmcb, svm->vmcb_pa);
+    svm_load(svm->vmcb_pa);
 }
 
 static void svm_vcpu_unload(struct vcpu *vcpu)
 {
-    struct svm_cpu *cpu = this_cpu()->vmx;
+    struct svm_cpu *cpu = vcpu->cpu->vmx;
     const struct svm_vcpu *svm = vcpu->backend;
 
     if (svm->vmcb->clean) /* set by an exit: it was entered, and has flushed what was to be flushed */
@@ -381,6 +382,11 @@ static void svm_set_cr8(struct vcpu *vcpu, uint8_t cr8)
 
     vmcb->vintr = (vmcb->vintr & ~VINTR_TPR_MASK) | cr8;
     vmcb->clean &= ~(uint32_t)CLEAN_TPR;
+}
+
+static unsigned svm_cpl(const struct vcpu *vcpu)
+{
+    return vmcb_of(vcpu)->cpl;
 }
 
 static void svm_paging(const struct vcpu *vcpu, struct gva_mode *out)
@@ -515,6 +521,7 @@ const struct vmx_ops vmx_ops_amd = {
     .set_cr8 = svm_set_cr8,
     .get_system = svm_get_system,
     .set_system = svm_set_system,
+    .cpl = svm_cpl,
     .paging = svm_paging,
     .segment = svm_segment,
     .cr4 = svm_cr4,

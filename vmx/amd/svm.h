@@ -56,8 +56,12 @@ void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa);
 /* exit.c: deals with one exit; true: enter the guest again at once. */
 bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb);
 
-/* run.asm: the state that VMRUN does not switch, and the window in which physical interrupts are taken. */
-void svm_load(hpa_t host_vmcb, hpa_t guest_vmcb);
+/*
+ * run.asm: the state that VMRUN does not switch, and the window in which physical interrupts are taken. The
+ * hypervisor's never changes, so it is saved once.
+ */
+void svm_save_host(hpa_t host_vmcb);
+void svm_load(hpa_t guest_vmcb);
 void svm_unload(hpa_t host_vmcb, hpa_t guest_vmcb);
 void svm_window(hpa_t host_vmcb, hpa_t guest_vmcb);
 

@@ -101,6 +101,12 @@ void vmx_set_system(struct vcpu *vcpu, const struct vcpu_system *in)
     vmx_give_back(vcpu, before);
 }
 
+unsigned vmx_cpl(const struct vcpu *vcpu)
+{
+    (void)vcpu;
+    return vmcs_read(VMCS_GUEST_SS_ACCESS) >> 5 & 3;
+}
+
 void vmx_paging(const struct vcpu *vcpu, struct gva_mode *out)
 {
     out->cr0 = vmcs_read(VMCS_GUEST_CR0);
@@ -111,7 +117,7 @@ void vmx_paging(const struct vcpu *vcpu, struct gva_mode *out)
     if (unlikely(out->use_pdpte))
         for (unsigned i = 0; i < 4; i++)
             out->pdpte[i] = vmcs_read(vmcs_nth(VMCS_GUEST_PDPTE0, i));
-    out->cpl = vmcs_read(VMCS_GUEST_SS_ACCESS) >> 5 & 3;
+    out->cpl = (uint8_t)vmx_cpl(vcpu);
     out->rflags_ac = vcpu->rflags & BIT(18);
 }
 

@@ -484,6 +484,7 @@ const struct vmx_ops vmx_ops_intel = {
     .set_cr8 = vmx_set_cr8,
     .get_system = vmx_get_system,
     .set_system = vmx_set_system,
+    .cpl = vmx_cpl,
     .paging = vmx_paging,
     .segment = vmx_segment,
     .cr4 = vmx_get_cr4,

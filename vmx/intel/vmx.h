@@ -144,6 +144,7 @@ extern const struct msr_rule vmx_msr_rules[VMX_MSR_RULES];
 /* state.c: members of struct vmx_ops */
 void vmx_get_system(const struct vcpu *vcpu, struct vcpu_system *out);
 void vmx_set_system(struct vcpu *vcpu, const struct vcpu_system *in);
+unsigned vmx_cpl(const struct vcpu *vcpu);
 void vmx_paging(const struct vcpu *vcpu, struct gva_mode *out);
 void vmx_segment(const struct vcpu *vcpu, enum seg seg, struct emu_segment *out);
 enum code_size vmx_code_size(const struct vcpu *vcpu);
