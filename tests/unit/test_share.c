@@ -397,6 +397,69 @@ static void a_yield_is_directed_and_fair(void **state)
     assert_true(e[0].turns + e[1].turns > 19000);
 }
 
+/* Two with one CPU, alike but that the second world has to look closely at all: nobody may see a difference.
+ */
+static void assert_same(const struct share *a, const struct share *b, const struct share_entity *x,
+                        const struct share_entity *y)
+{
+    assert_int_equal(x->state, y->state);
+    assert_int_equal(x->resident, y->resident);
+    assert_int_equal(x->virtual_time, y->virtual_time);
+    assert_int_equal(x->tag, y->tag);
+    assert_int_equal(x->since, y->since);
+    assert_int_equal(x->ran, y->ran);
+    assert_int_equal(x->waited, y->waited);
+    assert_int_equal(x->turns, y->turns);
+    assert_int_equal(a->cpu[0].floor, b->cpu[0].floor);
+    assert_int_equal(a->cpu[0].start, b->cpu[0].start);
+    assert_int_equal(a->queued, b->queued);
+    assert_int_equal(a->idle, b->idle);
+}
+
+static void a_short_cut_leads_to_the_same(void **state)
+{
+    static struct share s[2];
+    static struct share_entity e[2][2];
+    uint64_t now = 0;
+
+    (void)state;
+    sim.seed = 4711;
+    for (unsigned i = 0; i < 2; i++) {
+        share_init(&s[i], 1, SIM_TICKS);
+        for (unsigned k = 0; k < 2; k++) {
+            struct share_params p = { .weight = k ? 300 : 100 };
+
+            assert_int_equal(share_add(&s[i], &e[i][k], &p, 0), SHARE_OK);
+        }
+    }
+    for (unsigned k = 0; k < 2; k++) {
+        assert_int_equal(e[0][k].bound, 1);
+        e[1][k].bound = 0;
+        e[1][k].special = true; /* and yet without cap and reservation */
+    }
+    for (unsigned step = 0; step < 100000; step++) {
+        unsigned what = (unsigned)sim_random(&sim, 8), k = (unsigned)sim_random(&sim, 2);
+
+        now += sim_random(&sim, sim_random(&sim, 20) ? SIM_MS / 10 : 30 * SIM_MS);
+        for (unsigned i = 0; i < 2; i++) {
+            struct share_entity *current = s[i].cpu[0].current;
+
+            if (what < 2)
+                share_wake(&s[i], &e[i][k], now);
+            else if (what == 2 && current)
+                share_sleep(&s[i], current, now);
+            else if (what < 6 && current)
+                share_yield(&s[i], 0, what == 3 ? NULL : &e[i][k]);
+            (void)share_pick(&s[i], 0, now);
+            (void)share_kicks(&s[i]);
+        }
+        assert_int_equal(share_deadline(&s[0], 0, now), share_deadline(&s[1], 0, now));
+        for (unsigned i = 0; i < 2; i++)
+            assert_same(&s[0], &s[1], &e[0][i], &e[1][i]);
+    }
+    assert_true(e[0][0].turns > 1000 && e[0][1].turns > 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +473,7 @@ int main(void)
         cmocka_unit_test(wrong_parameters_are_refused),
         cmocka_unit_test(state_leaves_its_cpu_before_it_moves),
         cmocka_unit_test(a_yield_is_directed_and_fair),
+        cmocka_unit_test(a_short_cut_leads_to_the_same),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
