@@ -13,7 +13,8 @@
 
 struct vmx_machine vmx_machine;
 
-/* MSRs that the guest reads and writes without an exit: the VMCS holds them, or they are among live_msrs. */
+/* MSRs that the guest reads and writes without an exit: the VMCS holds them, or they are among the live ones
+ * (vmx.c). */
 static const uint32_t msr_direct[] = {
     0x174,      0x175,      0x176,                  /* SYSENTER_CS, _ESP, _EIP */
     0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR, LSTAR, CSTAR, FMASK */

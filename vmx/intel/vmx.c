@@ -22,8 +22,12 @@
 #define INVEPT_SINGLE  1u
 #define INVVPID_SINGLE 1u
 
-static const uint32_t live_msrs[VMX_LIVE_MSRS] = { 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
-                                                   0xc0000102 };
+/* The live MSRs. */
+#define MSR_STAR           0xc0000081u
+#define MSR_LSTAR          0xc0000082u
+#define MSR_CSTAR          0xc0000083u
+#define MSR_SFMASK         0xc0000084u
+#define MSR_KERNEL_GS_BASE 0xc0000102u
 
 /* run.asm */
 extern const char vmx_exit_entry[];
@@ -295,8 +299,11 @@ static void load_live_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
 {
     if (cpu->live == vmx)
         return;
-    for (unsigned i = 0; i < VMX_LIVE_MSRS; i++)
-        wrmsr(live_msrs[i], vmx->live_msr[i]);
+    wrmsr(MSR_STAR, vmx->live_msr[0]);
+    wrmsr(MSR_LSTAR, vmx->live_msr[1]);
+    wrmsr(MSR_CSTAR, vmx->live_msr[2]);
+    wrmsr(MSR_SFMASK, vmx->live_msr[3]);
+    wrmsr(MSR_KERNEL_GS_BASE, vmx->live_msr[4]);
     cpu->live = vmx;
 }
 
@@ -306,8 +313,11 @@ static void vmx_vcpu_put_away(struct vcpu *vcpu)
     struct vmx_cpu *cpu = this_cpu()->vmx;
 
     if (cpu->live == vmx) {
-        for (unsigned i = 0; i < VMX_LIVE_MSRS; i++)
-            vmx->live_msr[i] = rdmsr(live_msrs[i]);
+        vmx->live_msr[0] = rdmsr(MSR_STAR);
+        vmx->live_msr[1] = rdmsr(MSR_LSTAR);
+        vmx->live_msr[2] = rdmsr(MSR_CSTAR);
+        vmx->live_msr[3] = rdmsr(MSR_SFMASK);
+        vmx->live_msr[4] = rdmsr(MSR_KERNEL_GS_BASE);
         cpu->live = NULL;
     }
     vmclear(vmx->vmcs);
