@@ -256,8 +256,8 @@ static void preempt(struct share *s, const struct share_entity *e, uint64_t cpus
     kick(s, arm | victim);
 }
 
-/* `e` waits: finds it a CPU, but for those in `except`. */
-static void place(struct share *s, const struct share_entity *e, uint64_t except, uint64_t now)
+/* For place(). */
+static void find_cpu(struct share *s, const struct share_entity *e, uint64_t except, uint64_t now)
 {
     uint64_t cpus = e->allowed & ~except, free = cpus & s->idle & ~s->kicked;
     const struct share_cpu *c = &s->cpu[e->last];
@@ -275,6 +275,15 @@ static void place(struct share *s, const struct share_entity *e, uint64_t except
     else if (c->current && (!c->current->left || before(e->deadline, c->current->deadline)))
         free = cpus & ~s->kicked; /* its home only */
     kick(s, free);
+}
+
+/* `e` waits: finds it a CPU, but for those in `except`. Mostly that is an idle one that has its state. */
+static inline void place(struct share *s, const struct share_entity *e, uint64_t except, uint64_t now)
+{
+    if (e->resident != SHARE_NO_CPU && !e->special)
+        kick(s, BIT((unsigned)e->resident) & ~s->kicked);
+    else
+        find_cpu(s, e, except, now);
 }
 
 /* --- what happens to an entity
