@@ -37,16 +37,15 @@ def symbols(plinth):
 
 
 class Qemu(Machine):
-    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU, counted=False, parallel=False, date=None,
+    def __init__(self, name, iso, machine="q35", memory="512M", smp=1, uefi=False, cpu=CPU, counted=False, date=None,
                  serial=("-serial", "stdio"), extra=(), allow=()):
         """
         counted: its time is the number of instructions executed (one a nanosecond), so that no load of the test machine shows.
-        parallel: its CPUs run at the same time, not in turns: only for what is short (docs/debugging.md, "QEMU").
         date: what its clock says at the start, a UTC datetime. allow is for Bochs, whose CPU checks more.
         """
         super().__init__(name)
         self.monitor_path = os.path.join("/tmp", f"plinth-{os.getpid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
-        command = ["-machine", machine, "-accel", "tcg,thread=multi" if parallel else "tcg,thread=single", "-cpu", cpu, "-smp", str(smp),
+        command = ["-machine", machine, "-accel", "tcg,thread=single" if counted else "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp),
                    "-m", memory, "-nic", "none", "-display", "none", "-monitor", f"unix:{self.monitor_path},server=on,wait=off",
                    "-no-reboot", "-cdrom", iso, *serial, *extra]
         if counted:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.vendors("amd")
 @pytest.mark.parametrize("name", ["smp", "lapic", "x2apic", "ioapic"])
 def test_guest(boot, guest, debug, name, cpus):
     """With assertions: a vCPU is on one CPU or another, and interrupts cross between them."""
-    run(boot, guest, name, cpus=2, smp=cpus, plinth=debug, parallel=True)
+    run(boot, guest, name, cpus=2, smp=cpus, plinth=debug)
 
 
 def complaints(machine):
