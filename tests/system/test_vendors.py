@@ -60,8 +60,8 @@ def test_differences_are_explained(boot_on, guest):
     assert not wrong, "\n".join(wrong)
 
 
-# QEMU's task switches are wrong in places, which task32 then skips.
-SAME = [name for name in GUESTS if name not in LASTING | {"task32"}]
+# QEMU's task switches are wrong in places, which task32 then skips; paravirtual EOI is offered on one of the two only.
+SAME = [name for name in GUESTS if name not in LASTING | {"task32", "pveoi"}]
 
 
 @pytest.mark.parametrize("name", SAME)
