@@ -59,13 +59,13 @@ class Soak:
         return text
 
     def operate(self):
-        """One operation, then the machine runs on for a little while, or none."""
+        """One operation, then the machine runs on for a few commands, or none."""
         vm = self.random.randrange(len(self.state))
         choices = OPERATIONS[self.state[vm]]
         name = self.random.choice(sorted(choices))
         self.shell(f"{name} vm{vm}")
         self.state[vm] = choices[name]
-        for _ in range(self.random.choice([0, 1, 3])):
+        for _ in range(self.random.choice([0, 1, 3, 10])):
             self.shell("list")
 
     def all_run(self):
@@ -133,7 +133,6 @@ def test_soak(boot_on, linux):
     operations = 0
     while time.monotonic() < end:
         soak.operate()
-        time.sleep(soak.random.choice([0, 0.05, 0.5, 1]))
         operations += 1
     assert operations >= min(SECONDS, 20)
     soak.ends_well(free)

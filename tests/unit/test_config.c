@@ -353,11 +353,19 @@ static void reads_shares(void **state)
 #define RESERVE_FAULT "4:11 reserve must be a time in each period, in ms or us, such as \"2ms/10ms\"\n"
 #define PERIOD_FAULT  "4:11 reserve has a period (behind the '/') that is not 1ms to 1000ms\n"
 
-static void checks_shares(void **state)
+struct vm_row {
+    const char *line, *error;
+};
+
+static void expect_rows(const struct vm_row *rows, size_t count)
 {
-    static const struct {
-        const char *line, *error;
-    } rows[] = {
+    for (size_t i = 0; i < count; i++)
+        expect_in_vm(rows[i].line, rows[i].error);
+}
+
+static void checks_weights_and_caps(void **state)
+{
+    static const struct vm_row rows[] = {
         { "weight = 1", "" },
         { "weight = 1000", "" },
         { "weight = 0", "4:10 weight must be 1 to 1000\n" },
@@ -375,6 +383,15 @@ static void checks_shares(void **state)
           "4:1 cap must be at least 2, 1 percent for each of the 2 vCPUs, or 0 for none\n" },
         { "cap = -1", "4:7 cap must be 0 to 1600\n" },
         { "cap = 201\ncpus = 99", "5:8 cpus must be 1 to 16\n" },
+    };
+
+    (void)state;
+    expect_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void checks_pins(void **state)
+{
+    static const struct vm_row rows[] = {
         { "pin = '0'", "" },
         { "pin = ' 0 , 2-3,3-3 '", "" },
         { "pin = '0-63'", "" },
@@ -390,6 +407,19 @@ static void checks_shares(void **state)
         { "pin = '1 2'", PIN_FAULT },
         { "pin = 'all'", PIN_FAULT },
         { "pin = 1", "4:7 pin must be a string such as \"0,2-3\", not an integer\n" },
+    };
+    char text[400];
+
+    (void)state;
+    expect_rows(rows, ARRAY_SIZE(rows));
+    /* longer than what is read of it: its beginning must not count */
+    snprintf(text, sizeof(text), "pin = '%0300d'", 7);
+    expect_in_vm(text, PIN_FAULT);
+}
+
+static void checks_reserves(void **state)
+{
+    static const struct vm_row rows[] = {
         { "reserve = '100us/1ms'", "" },
         { "reserve = '950ms/1000000us'", "" },
         { "reserve = ' 2 ms / 10 ms '", "" },
@@ -415,14 +445,9 @@ static void checks_shares(void **state)
         { "cap = 39\ncpus = 2\nreserve = '2ms/10ms'",
           "4:1 cap leaves each vCPU 19 percent of a CPU, less than its reserve; raise it\n" },
     };
-    char text[400];
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-        expect_in_vm(rows[i].line, rows[i].error);
-    /* longer than what is read of it: its beginning must not count */
-    snprintf(text, sizeof(text), "pin = '%0300d'", 7);
-    expect_in_vm(text, PIN_FAULT);
+    expect_rows(rows, ARRAY_SIZE(rows));
 }
 
 static void checks_lengths(void **state)
@@ -775,7 +800,9 @@ int main(void)
         cmocka_unit_test(checks_values),
         cmocka_unit_test(checks_supervision),
         cmocka_unit_test(reads_shares),
-        cmocka_unit_test(checks_shares),
+        cmocka_unit_test(checks_weights_and_caps),
+        cmocka_unit_test(checks_pins),
+        cmocka_unit_test(checks_reserves),
         cmocka_unit_test(checks_lengths),
         cmocka_unit_test(suggests_the_known_key),
         cmocka_unit_test(compares_words),
