@@ -179,7 +179,7 @@ bench: setup
 	@tests/bench/run
 
 soak: setup
-	@SOAK_SECONDS=$${SOAK_SECONDS:-600} SOAK_VMS=$${SOAK_VMS:-8} /usr/bin/python3 -m pytest -rP tests/system/test_soak.py tests/system/test_smp.py
+	@SOAK_SECONDS=$${SOAK_SECONDS:-600} SOAK_VMS=$${SOAK_VMS:-8} /usr/bin/python3 -m pytest -rP tests/system/test_soak.py
 
 # --- housekeeping ---------------------------------------------------------------------------------------------
 .PHONY: format clean help

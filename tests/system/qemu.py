@@ -45,7 +45,7 @@ class Qemu(Machine):
         """
         super().__init__(name)
         self.monitor_path = os.path.join("/tmp", f"plinth-{os.getpid()}-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
-        command = ["-machine", machine, "-accel", "tcg,thread=single" if counted else "tcg,thread=multi", "-cpu", cpu, "-smp", str(smp),
+        command = ["-machine", machine, "-accel", "tcg,thread=single", "-cpu", cpu, "-smp", str(smp),
                    "-m", memory, "-nic", "none", "-display", "none", "-monitor", f"unix:{self.monitor_path},server=on,wait=off",
                    "-no-reboot", "-cdrom", iso, *serial, *extra]
         if counted:

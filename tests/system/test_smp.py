@@ -1,6 +1,5 @@
 """VMs with several vCPUs on a machine with several CPUs. QEMU only: Bochs' machine has one CPU."""
 
-import os
 import re
 
 import pytest
@@ -23,10 +22,7 @@ def complaints(machine):
     return [line for line in lines if SUBJECT.search(line) and not HARMLESS.search(line)]
 
 
-PARALLEL = pytest.mark.skipif("SOAK_SECONDS" not in os.environ, reason="only make soak: QEMU's parallel CPUs fail now and then (docs/debugging.md)")
-
-
-@pytest.mark.parametrize("cpus", [1, pytest.param(2, marks=PARALLEL), pytest.param(4, marks=PARALLEL)])
+@pytest.mark.parametrize("cpus", [1, 2, 4])
 def test_linux(boot, linux, cpus):
     """Four vCPUs on fewer CPUs, or as many: they all work, and what Plinth offers for that is taken up."""
     machine = boot(CONFIG + "cpus = 4\n", linux, smp=cpus)

@@ -123,7 +123,6 @@ class Soak:
         assert "crashed" not in self.shell("dmesg")
 
 
-@pytest.mark.skipif("SOAK_SECONDS" not in os.environ, reason="only make soak: QEMU's parallel CPUs fail now and then (docs/debugging.md)")
 def test_soak(boot_on, linux):
     """Linux VMs, every other one with two vCPUs, on two CPUs."""
     machine = boot_on("amd", config([1, 2] * (VMS // 2)), linux, smp=2, memory="2G")

@@ -247,12 +247,20 @@ static __cold void cr8_changed(struct vcpu *vcpu, const struct vmcb *vmcb)
     vcpu->intc->set_cr8(vcpu->intc_context, vcpu->cr8);
 }
 
+/* V_TPR is not what it was, or V_IRQ is set. */
+static __cold void vintr_changed(struct vcpu *vcpu, const struct vmcb *vmcb)
+{
+    if ((uint8_t)vmcb->vintr != vcpu->cr8)
+        cr8_changed(vcpu, vmcb);
+    svm_keep_virq(vcpu);
+}
+
 bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
 {
     read_registers(vcpu, vmcb);
     vmcb->clean = CLEAN_ALL;
-    if (unlikely((uint8_t)vmcb->vintr != vcpu->cr8))
-        cr8_changed(vcpu, vmcb);
+    if (unlikely((uint16_t)vmcb->vintr != vcpu->cr8))
+        vintr_changed(vcpu, vmcb);
     decode_exit(vcpu, vmcb);
     exit_handle(vcpu);
     if (unlikely(!vcpu_goes_on(vcpu)) && !vcpu_prepare(vcpu))

@@ -69,6 +69,12 @@ static bool svm_present(void)
     return vendor == 0x68747541 || vendor == 0x6f677948;
 }
 
+/* QEMU without KVM names itself "TCGTCGTCGTCG" in CPUID leaf 4000_0000h. */
+static bool is_emulated_by_qemu(void)
+{
+    return cpu_has(CPU_HYPERVISOR) && cpuid(0x40000000).ebx == 0x54474354;
+}
+
 /* Another CPU than the first: it must have what that one has. */
 static int compare(struct cpuid leaf)
 {
@@ -96,6 +102,7 @@ static int detect(bool first)
     if (first) {
         svm_machine.features = r.edx;
         svm_machine.asids = r.ebx;
+        svm_machine.inject_by_virq = is_emulated_by_qemu();
     }
     if (rdmsr_safe(MSR_VM_CR, &vm_cr) == 0 && (vm_cr & VM_CR_SVMDIS)) {
         log_error("AMD-V: the firmware has disabled it%s; enable SVM (AMD-V) in the firmware's setup",
@@ -329,59 +336,11 @@ static void svm_take_interrupts(struct vcpu *vcpu)
     svm_window(cpu->host_vmcb, svm->vmcb_pa);
 }
 
-static void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
-{
-    uint64_t inject = EVENT_V | event->vector | (uint64_t)event->type << EVENT_TYPE_SHIFT;
-    struct vmcb *vmcb = vmcb_of(vcpu);
-
-    /* The CPU pushes what EV asks for, also in real mode, where a handler expects none (APM vol. 2, 8.2). */
-    if (event->has_error && (vmcb->cr0 & CR0_PE))
-        inject |= EVENT_EV | (uint64_t)event->error << EVENT_ERROR_SHIFT;
-    vmcb->eventinj = inject; /* the CPU clears the field on #VMEXIT (APM vol. 3, VMRUN) */
-}
-
-/* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4).
- */
-static void svm_request_window(struct vcpu *vcpu, bool wanted)
-{
-    struct vmcb *vmcb = vmcb_of(vcpu);
-
-    vmcb->vintr &= ~(VINTR_IRQ | VINTR_PRIO_MASK | VINTR_IGN_TPR);
-    vmcb->intercept_3 &= ~(uint32_t)INTERCEPT_VINTR;
-    if (wanted) {
-        int held = vcpu->intc->held(vcpu->intc_context);
-
-        /* What only the task priority holds back arrives when the guest lowers CR8. */
-        vmcb->vintr |= VINTR_IRQ;
-        vmcb->vintr |= held < 0 ? VINTR_PRIO_MASK | VINTR_IGN_TPR
-                                : (((uint64_t)held >> 4) - svm_machine.vintr_inclusive) << VINTR_PRIO_SHIFT;
-        vmcb->intercept_3 |= (uint32_t)INTERCEPT_VINTR;
-    }
-    vmcb->clean &= ~(uint32_t)(CLEAN_INTERCEPTS | CLEAN_TPR);
-}
-
-static void svm_nmi_window(struct vcpu *vcpu, bool wanted)
-{
-    struct vmcb *vmcb = vmcb_of(vcpu);
-
-    vmcb->intercept_3 = (uint32_t)(wanted ? vmcb->intercept_3 | INTERCEPT_IRET
-                                          : vmcb->intercept_3 & ~INTERCEPT_IRET);
-    vmcb->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
-}
-
 static void svm_flush_tlb(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = vcpu->backend;
 
     svm->cpu = NULL; /* a new ASID has an empty TLB */
-}
-
-static void svm_set_cr8(struct vcpu *vcpu, uint8_t cr8)
-{
-    struct vmcb *vmcb = vmcb_of(vcpu);
-
-    vmcb->vintr = (vmcb->vintr & ~VINTR_TPR_MASK) | cr8;
-    vmcb->clean &= ~(uint32_t)CLEAN_TPR;
 }
 
 static unsigned svm_cpl(const struct vcpu *vcpu)

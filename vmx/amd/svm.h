@@ -37,6 +37,8 @@ struct svm_machine {
     uint32_t asids;
     bool vintr_inclusive; /* V_IRQ also comes where its priority equals V_TPR, unlike 15.21.4 asks: QEMU's
                              emulated CPU */
+    bool inject_by_virq;  /* interrupts, since EVENTINJ can deliver them twice: QEMU's emulated CPU
+                             (docs/debugging.md) */
     hpa_t iopm, msrpm; /* shared by all VMs: everything exits, but for the MSRs that VMRUN or VMLOAD switch */
 };
 
@@ -55,6 +57,15 @@ void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa);
 
 /* exit.c: deals with one exit; true: enter the guest again at once. */
 bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb);
+
+/* inject.c: after an exit with V_IRQ still set: if that was an injection, it is to be done again. */
+void svm_keep_virq(struct vcpu *vcpu);
+
+/* inject.c: struct vmx_ops.inject, .window, .nmi_window and .set_cr8 */
+void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event);
+void svm_request_window(struct vcpu *vcpu, bool wanted);
+void svm_nmi_window(struct vcpu *vcpu, bool wanted);
+void svm_set_cr8(struct vcpu *vcpu, uint8_t cr8);
 
 /*
  * run.asm: the state that VMRUN does not switch, and the window in which physical interrupts are taken. The
