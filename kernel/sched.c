@@ -167,6 +167,7 @@ void sched_cpu_usage(unsigned cpu, struct sched_cpu_usage *out)
     if (of->idle_since && out->now > of->idle_since)
         out->idle += out->now - of->idle_since;
     out->task = task_of(sched.share.cpu[cpu].current);
+    out->longest_work = of->longest_work;
     lock_release(&sched.lock);
 }
 
@@ -301,15 +302,17 @@ static void end_idle(struct cpu *cpu, uint64_t now)
 static void do_work(struct cpu *cpu)
 {
     struct sched_work *work = take_work();
+    uint64_t start = tsc_now();
 
     if (cpu->idle_since)
-        end_idle(cpu, tsc_now());
+        end_idle(cpu, start);
     put_away_live(cpu);
-    share_leave(&sched.share, cpu->index, tsc_now());
+    share_leave(&sched.share, cpu->index, start);
     recall_wanted();
     lock_release(&sched.lock);
     if (work->step(work))
         sched_queue_work(work);
+    cpu->longest_work = max_u64(cpu->longest_work, tsc_now() - start);
     cpu_take_interrupts();
     cpu->interrupts_taken = tsc_now();
     lock_take(&sched.lock);

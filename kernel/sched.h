@@ -70,6 +70,7 @@ void sched_usage(struct sched_task *task, struct sched_usage *out);
 struct sched_cpu_usage {
     uint64_t idle, now;
     const struct sched_task *task; /* what it runs; only to be compared. NULL: nothing */
+    uint64_t longest_work;         /* the longest step of work that it has done */
 };
 void sched_cpu_usage(unsigned cpu, struct sched_cpu_usage *out);
 

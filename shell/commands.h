@@ -12,8 +12,13 @@ void run_help(int count, char *word[SHELL_ARGS]);
 /* report.c: the VMs and the memory */
 void run_list(int count, char *word[SHELL_ARGS]);
 void run_info(int count, char *word[SHELL_ARGS]);
-void run_stats(int count, char *word[SHELL_ARGS]);
 void run_mem(int count, char *word[SHELL_ARGS]);
+
+/* stats.c */
+void run_stats(int count, char *word[SHELL_ARGS]);
+struct managed;
+unsigned stats_vcpus(const struct managed *vm); /* that it has; 0 before its first start */
+uint64_t stats_exits(const struct managed *vm); /* of all of them, since then */
 
 /* shares.c: who has the CPUs, and how much of them */
 void run_set(int count, char *word[SHELL_ARGS]);

@@ -9,13 +9,7 @@
 static_assert(CONFIG_CMDLINE_MAX * JSON_ESCAPE_MAX + CONFIG_PATH_MAX * JSON_ESCAPE_MAX + 256 <= OUTPUT_ITEM,
               "a module and its command line are an item");
 
-static const struct managed *shown; /* by info and stats; NULL: all of them */
-
-static void show(const struct managed *vm, enum output_more (*item)(unsigned at))
-{
-    shown = vm;
-    output_begin(item);
-}
+static const struct managed *shown; /* by info */
 
 /* Why it does not run; empty while it does. */
 static const char *last_stop(const struct managed *vm)
@@ -48,99 +42,6 @@ void run_list(int count, char *word[SHELL_ARGS])
     (void)count;
     (void)word;
     output_listing(&list);
-}
-
-/* --- Exits */
-
-static uint64_t exits_of(const struct vcpu *vcpu)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < EXIT_REASONS; i++)
-        sum += vcpu->exits[i];
-    return sum;
-}
-
-/* Of all vCPUs that it has; a VM that was not started yet has none. */
-static unsigned vcpus_of(const struct managed *vm)
-{
-    return vm->machine ? vm->machine->vm.vcpu_count : 0;
-}
-
-static uint64_t exits_by(const struct managed *vm, unsigned reason)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < vcpus_of(vm); i++)
-        sum += vm->machine->vm.vcpu[i]->exits[reason];
-    return sum;
-}
-
-static uint64_t all_exits(const struct managed *vm)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < vcpus_of(vm); i++)
-        sum += exits_of(vm->machine->vm.vcpu[i]);
-    return sum;
-}
-
-/* --- stats */
-
-static void stats_json(const struct managed *vm, bool first)
-{
-    const char *comma = "";
-
-    wire_print("%s{\"name\":", first ? "" : ",");
-    print_json(vm->config->name);
-    wire_print(",\"total\":%llu,\"exits\":{", (unsigned long long)all_exits(vm));
-    for (unsigned i = 0; i < EXIT_REASONS; i++) {
-        uint64_t n = exits_by(vm, i);
-
-        if (!n)
-            continue;
-        wire_print("%s\"%s\":%llu", comma, vmexit_names[i], (unsigned long long)n);
-        comma = ",";
-    }
-    wire_print("}}");
-}
-
-static void stats_text(const struct managed *vm)
-{
-    wire_print("%s: %llu exits\r\n", vm->config->name, (unsigned long long)all_exits(vm));
-    for (unsigned i = 0; i < EXIT_REASONS; i++) {
-        uint64_t n = exits_by(vm, i);
-
-        if (n)
-            wire_print("  %-12s %12llu\r\n", vmexit_names[i], (unsigned long long)n);
-    }
-}
-
-static enum output_more stats_item(unsigned at)
-{
-    unsigned count = shown ? 1 : manager_count();
-    const struct managed *vm = shown ? shown : manager_get(at);
-
-    if (at == 0 && shell_json())
-        wire_print("{\"vms\":[");
-    if (at >= count) {
-        if (shell_json())
-            wire_print("]}\r\n");
-        return OUTPUT_END;
-    }
-    if (shell_json())
-        stats_json(vm, at == 0);
-    else
-        stats_text(vm);
-    return OUTPUT_MORE;
-}
-
-void run_stats(int count, char *word[SHELL_ARGS])
-{
-    struct managed *vm = count > 1 ? command_vm(count, word) : NULL;
-
-    if (vm || count < 2)
-        show(vm, stats_item);
 }
 
 /* --- info: items 0 to 3, then the modules, then the vCPUs, then the end */
@@ -178,12 +79,12 @@ static void info_head(const struct managed *vm)
         print_json(config->name);
         wire_print(",\"state\":\"%s\",\"memory\":%llu,\"autostart\":%s,\"exits\":%llu",
                    manager_state_name(vm), (unsigned long long)config->memory,
-                   config->autostart ? "true" : "false", (unsigned long long)all_exits(vm));
+                   config->autostart ? "true" : "false", (unsigned long long)stats_exits(vm));
     } else {
         wire_print("%-11s %s\r\n%-11s %s\r\n%-11s %u\r\n%-11s %llu MiB\r\n%-11s %s\r\n%-11s %llu\r\n", "name",
                    config->name, "state", manager_state_name(vm), "vcpus", config->cpus, "memory",
                    (unsigned long long)(config->memory / MiB), "autostart", config->autostart ? "yes" : "no",
-                   "exits", (unsigned long long)all_exits(vm));
+                   "exits", (unsigned long long)stats_exits(vm));
     }
     field("console", config->console[0] ? config->console : "the wire");
     field(shell_json() ? "last_stop" : "last stop", last_stop(vm));
@@ -208,10 +109,11 @@ static void info_vcpu(const struct vcpu *vcpu)
 {
     if (shell_json())
         wire_print("%s{\"state\":\"%s\",\"rip\":\"0x%llx\",\"exits\":%llu}", vcpu->index ? "," : "",
-                   vcpu_state_name(vcpu), (unsigned long long)vcpu->rip, (unsigned long long)exits_of(vcpu));
+                   vcpu_state_name(vcpu), (unsigned long long)vcpu->rip,
+                   (unsigned long long)vcpu_exits(vcpu));
     else
         wire_print("vcpu %-6u %s, rip 0x%llx, %llu exits\r\n", vcpu->index, vcpu_state_name(vcpu),
-                   (unsigned long long)vcpu->rip, (unsigned long long)exits_of(vcpu));
+                   (unsigned long long)vcpu->rip, (unsigned long long)vcpu_exits(vcpu));
 }
 
 static enum output_more info_item(unsigned at)
@@ -235,7 +137,7 @@ static enum output_more info_item(unsigned at)
     } else if (at == 4 + modules) {
         if (shell_json())
             wire_print("],\"vcpus\":[");
-    } else if (at - 5 - modules < vcpus_of(vm)) {
+    } else if (at - 5 - modules < stats_vcpus(vm)) {
         info_vcpu(vm->machine->vm.vcpu[at - 5 - modules]);
     } else {
         if (shell_json())
@@ -249,8 +151,10 @@ void run_info(int count, char *word[SHELL_ARGS])
 {
     struct managed *vm = command_vm(count, word);
 
-    if (vm)
-        show(vm, info_item);
+    if (!vm)
+        return;
+    shown = vm;
+    output_begin(info_item);
 }
 
 /* --- mem */

@@ -88,15 +88,6 @@ static unsigned vcpus_of(const struct managed *vm)
     return vm->machine ? vm->machine->vm.vcpu_count : 0;
 }
 
-static uint64_t exits_of(const struct vcpu *vcpu)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < EXIT_REASONS; i++)
-        sum += vcpu->exits[i];
-    return sum;
-}
-
 static void remember_vm(unsigned vm)
 {
     const struct managed *managed = manager_get(vm);
@@ -109,7 +100,7 @@ static void remember_vm(unsigned vm)
         sched_usage(&vcpu->task, &usage);
         before.vcpu[vm][i].ran = usage.ran;
         before.vcpu[vm][i].waited = usage.waited;
-        before.vcpu[vm][i].exits = exits_of(vcpu);
+        before.vcpu[vm][i].exits = vcpu_exits(vcpu);
     }
 }
 
@@ -274,7 +265,7 @@ static void top_vm(unsigned at)
         sched_usage(&vcpu->task, &usage);
         ran += permille(before.vcpu[at][i].ran, usage.ran, usage.now);
         waited += permille(before.vcpu[at][i].waited, usage.waited, usage.now);
-        exits += per_second(before.vcpu[at][i].exits, exits_of(vcpu), usage.now);
+        exits += per_second(before.vcpu[at][i].exits, vcpu_exits(vcpu), usage.now);
     }
     cell_text("name", 20, vm->config->name);
     cell_text("state", 9, manager_state_name(vm));

@@ -147,6 +147,8 @@ struct vcpu_system {
     uint64_t cr0, cr2, cr3, cr4, efer, dr6, dr7;
 };
 
+typedef bool vmx_exit_fn(struct vcpu *vcpu, void *context);
+
 /*
  * One back end. All functions run on the CPU that owns the vCPU; load, unload, enter and take_interrupts only
  * from vcpu.c.
@@ -193,6 +195,10 @@ struct vmx_ops {
      * saved once for many exits.
      */
     void (*enter)(struct vcpu *vcpu);
+
+    /* What enter()'s loop does about one exit; it calls vcpu->on_exit, with a context of its own. True: enter
+     * the guest again. */
+    vmx_exit_fn *exit;
 
     /* The guest's run ends when the TSC reaches `deadline`: by EXIT_TIMER, or by the interrupt
      * IRQ_VECTOR_TIMER. cpu->timer_programmed says what was asked for last. */

@@ -250,6 +250,7 @@ int vcpu_create(struct vm *vm, unsigned index, uint32_t apic_hz, struct vcpu **o
     if (!vcpu)
         return -ENOMEM;
     vcpu->vm = vm;
+    vcpu->on_exit = vmx_ops->exit;
     vcpu->index = vcpu->exit.vcpu = (uint8_t)index;
     vcpu->exit.vm = (uint8_t)vm->index;
     recorder_name_vm(vm->index, vm->name);

@@ -11,6 +11,7 @@
 #include "vmx/decode_cache.h"
 #include "vmx/intc.h"
 #include "vmx/ops.h"
+#include "vmx/timing.h"
 #include "vmx/vm.h"
 
 /* What waits for a vCPU: tested as one word before each entry. */
@@ -44,14 +45,15 @@ struct vcpu {
     uint64_t pending; /* PEND_; atomic */
     void *backend;    /* the back end's own part */
     struct vm *vm;
-    struct cpu *cpu;   /* whose state it is; set by load(). One load, where this_cpu() takes two steps */
-    uint64_t shadow;   /* bit 0: the interrupt shadow of STI or MOV SS is in force */
-    bool nmi_masked;   /* from the injection of an NMI to its IRET */
-    bool nmi_stepping; /* single-stepping over that IRET, since another NMI waits */
-    bool window;       /* EXIT_WINDOW is asked for */
-    bool virtual_apic; /* the CPU delivers the APIC's interrupts; set by the back end */
-    uint8_t cr8;       /* task priority as the CPU holds it */
-    uint8_t state;     /* enum vcpu_state */
+    struct cpu *cpu;      /* whose state it is; set by load(). One load, where this_cpu() takes two steps */
+    vmx_exit_fn *on_exit; /* vmx_ops->exit, or timing_exit(); any CPU may set it */
+    uint64_t shadow;      /* bit 0: the interrupt shadow of STI or MOV SS is in force */
+    bool nmi_masked;      /* from the injection of an NMI to its IRET */
+    bool nmi_stepping;    /* single-stepping over that IRET, since another NMI waits */
+    bool window;          /* EXIT_WINDOW is asked for */
+    bool virtual_apic;    /* the CPU delivers the APIC's interrupts; set by the back end */
+    uint8_t cr8;          /* task priority as the CPU holds it */
+    uint8_t state;        /* enum vcpu_state */
     uint8_t startup_vector;
     uint8_t index;
     struct vmexit exit;
@@ -73,6 +75,7 @@ struct vcpu {
     void *xstate; /* FPU, SSE, AVX while another vCPU has the CPU */
     uint64_t dr[4];
     uint64_t exits[EXIT_REASONS]; /* how many of each kind there were */
+    struct timing timing;
     struct sched_task task;
     struct cpuid_table cpuid;
 };
@@ -155,6 +158,16 @@ static inline void vcpu_advance(struct vcpu *vcpu)
     vcpu->shadow = 0;
     if (unlikely(vcpu->rflags & (RFLAGS_TF | RFLAGS_RF)))
         vcpu_completed(vcpu);
+}
+
+/* All that it ever had. */
+static inline uint64_t vcpu_exits(const struct vcpu *vcpu)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < EXIT_REASONS; i++)
+        sum += vcpu->exits[i];
+    return sum;
 }
 
 /* For the back end's loop: no event waits and the hardware timer is right, so there is nothing to prepare. */

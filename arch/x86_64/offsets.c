@@ -17,6 +17,7 @@ void emit_offsets(void)
     EMIT(SMP_START_BLOCK, offsetof(struct smp_start, block));
     EMIT(SMP_START_ROOT, offsetof(struct smp_start, root));
     EMIT(SMP_START_APIC_ID, offsetof(struct smp_start, apic_id));
+    EMIT(VCPU_ON_EXIT, offsetof(struct vcpu, on_exit));
     EMIT(VCPU_RAX, offsetof(struct vcpu, gpr[GPR_RAX]));
     EMIT(VCPU_RCX, offsetof(struct vcpu, gpr[GPR_RCX]));
     EMIT(VCPU_RDX, offsetof(struct vcpu, gpr[GPR_RDX]));

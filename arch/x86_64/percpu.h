@@ -44,6 +44,7 @@ struct cpu {
     uint64_t idle, idle_since; /* ticks; since when, 0: it is not; under the lock of sched.c */
     bool yield;                /* the running task is to return; any CPU sets it */
     uint64_t interrupts_taken; /* TSC when it last had interrupts on */
+    uint64_t longest_work;     /* ticks that the longest step of work took; sched.c */
     void *desc;                /* GDT and TSS; desc.c */
     void (*call)(
         void *arg); /* to be run here, NULL: nothing; set by the boot CPU, cleared by this one; smp.c */

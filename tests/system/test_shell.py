@@ -177,6 +177,24 @@ def test_info_and_stats(boot, guest):
     assert answer(machine, "info odd")["last_stop"] == "destroyed" and answer(machine, "stats odd")["vms"][0]["exits"]["io"] >= exits["io"]
 
 
+def test_times_of_exits(boot, guest):
+    """How long a VM's exits take is measured while the command runs, and how long Plinth's own work took at most is known."""
+    machine = boot('[vm.busy]\nmemory = "16M"\nkernel = "bad.elf"\ncmdline = "cpuid"\n', {"bad.elf": guest("bad")})
+    machine.expect(r"bad: cpuid")
+    machine.send("\x01d")
+    machine.expect(PROMPT)
+    busy = answer(machine, "stats")
+    vm = busy["vms"][0]
+    assert set(vm["mean_cycles"]) <= set(vm["exits"]) and vm["mean_cycles"]["cpuid"] > 20, vm
+    assert vm["longest"]["cycles"] >= max(vm["mean_cycles"].values()) and vm["longest"]["exit"] in vm["mean_cycles"]
+    assert busy["longest_work_cycles"] > 1000  # wiping is done in steps of 2 MiB
+    text = machine.ask(PROMPT, "stats busy")
+    count, cycles, total = map(int, re.search(r"^ +cpuid +(\d+), of about (\d+) cycles: (\d+)\s*$", text, re.M).groups())
+    assert count > vm["exits"]["cpuid"] and total == count * cycles
+    assert re.search(r"^ +longest of those timed: [a-z-]+, \d+\.\d us", text, re.M)
+    assert re.search(r"^longest step of Plinth's own work: \d+\.\d us", text, re.M)
+
+
 def test_pci_and_irq(shell, vendor):
     """The emulated boards have a host bridge of Intel's at 00:00.0, and a serial port whose interrupt is ISA's number 4."""
     text = shell.ask(PROMPT, "pci")

@@ -255,8 +255,10 @@ static __cold void vintr_changed(struct vcpu *vcpu, const struct vmcb *vmcb)
     svm_keep_virq(vcpu);
 }
 
-bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb)
+bool svm_exit(struct vcpu *vcpu, void *context)
 {
+    struct vmcb *vmcb = context;
+
     read_registers(vcpu, vmcb);
     vmcb->clean = CLEAN_ALL;
     if (unlikely((uint16_t)vmcb->vintr != vcpu->cr8))

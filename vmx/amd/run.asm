@@ -6,8 +6,6 @@ bits 64
 default rel
 section .text
 
-extern svm_exit
-
 ; void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa)
 ; The loop is here so that the hypervisor's own registers are saved once for many exits. RAX, RSP, RIP and RFLAGS are switched by
 ; VMRUN itself, with the VMCB.
@@ -36,7 +34,7 @@ svm_run:
 %ifdef PLINTH_DEBUG
     lea rbp, [rsp + 64]                 ; the chain of frames, for a crash report: here lies our caller's RBP
 %endif
-    call svm_exit
+    call [rdi + VCPU_ON_EXIT]           ; svm_exit()
     mov rdi, [rsp]
     test al, al
     jnz .enter

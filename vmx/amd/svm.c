@@ -471,6 +471,7 @@ const struct vmx_ops vmx_ops_amd = {
     .load = svm_vcpu_load,
     .unload = svm_vcpu_unload,
     .enter = svm_enter,
+    .exit = svm_exit,
     .set_deadline = svm_set_deadline,
     .take_interrupts = svm_take_interrupts,
     .inject = svm_inject,

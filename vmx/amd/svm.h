@@ -50,13 +50,13 @@ static inline struct vmcb *vmcb_of(const struct vcpu *vcpu)
 }
 
 /*
- * run.asm: runs the guest with its general registers, and svm_exit() after each exit, for as long as that
- * returns true. GIF is clear and RFLAGS.IF set, before and after.
+ * run.asm: runs the guest with its general registers, and vcpu->on_exit() after each exit, for as long as
+ * that returns true. GIF is clear and RFLAGS.IF set, before and after.
  */
 void svm_run(struct vcpu *vcpu, struct vmcb *vmcb, hpa_t vmcb_pa);
 
-/* exit.c: deals with one exit; true: enter the guest again at once. */
-bool svm_exit(struct vcpu *vcpu, struct vmcb *vmcb);
+/* exit.c: struct vmx_ops.exit; the context is the VMCB. */
+bool svm_exit(struct vcpu *vcpu, void *vmcb);
 
 /* inject.c: after an exit with V_IRQ still set: if that was an injection, it is to be done again. */
 void svm_keep_virq(struct vcpu *vcpu);

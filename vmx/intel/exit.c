@@ -325,11 +325,13 @@ static __cold void cr8_changed(struct vcpu *vcpu, uint8_t cr8)
     vcpu->intc->set_cr8(vcpu->intc_context, cr8);
 }
 
-bool vmx_exit(struct vcpu *vcpu)
+bool vmx_exit(struct vcpu *vcpu, void *context)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
     uint32_t reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
     bool again;
+
+    (void)context;
 
     vmx->launched = true;
     read_registers(vcpu, vmx);

@@ -8,7 +8,6 @@ section .text
 
 VMCS_HOST_RSP equ 0x6c14
 
-extern vmx_exit
 extern vmx_entry_refused
 
 ; void vmx_run(struct vcpu *vcpu, bool launched)
@@ -51,7 +50,7 @@ vmx_exit_entry:
 %ifdef PLINTH_DEBUG
     lea rbp, [rsp + 48]                 ; the chain of frames, for a crash report: here lies our caller's RBP
 %endif
-    call vmx_exit
+    call [rdi + VCPU_ON_EXIT]           ; vmx_exit()
     mov rdi, [rsp]
     test al, al
     jnz resume

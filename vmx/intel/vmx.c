@@ -482,6 +482,7 @@ const struct vmx_ops vmx_ops_intel = {
     .unload = vmx_vcpu_unload,
     .put_away = vmx_vcpu_put_away,
     .enter = vmx_enter,
+    .exit = vmx_exit,
     .set_deadline = vmx_set_deadline,
     .take_interrupts = vmx_take_interrupts,
     .inject = vmx_inject,

@@ -97,13 +97,13 @@ void vmx_give_back(const struct vcpu *vcpu, struct vmx_vcpu *before);
 void vmx_flush(const struct vmx_vcpu *vmx);
 
 /*
- * run.asm: runs the guest with its general registers, and vmx_exit() after each exit, for as long as that
- * returns true.
+ * run.asm: runs the guest with its general registers, and vcpu->on_exit() after each exit, for as long as
+ * that returns true.
  */
 void vmx_run(struct vcpu *vcpu, bool launched);
 
-/* exit.c: deals with one exit; true: enter the guest again at once. */
-bool vmx_exit(struct vcpu *vcpu);
+/* exit.c: struct vmx_ops.exit; it uses no context. */
+bool vmx_exit(struct vcpu *vcpu, void *context);
 /*
  * entry_failure.c: the VM stops, and its log says which field breaks which rule. Refused: VMLAUNCH or
  * VMRESUME itself failed and nothing of the guest was loaded; else guest state was being loaded (exit
