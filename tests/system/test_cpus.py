@@ -29,6 +29,16 @@ def test_all_come_up(boot, cpu, smp):
     assert "left out" not in text
 
 
+def test_sixty_four(boot):
+    """As many as Plinth uses, and more: these are reported, and left where the firmware has them."""
+    machine = boot(CONFIG, smp=66)
+    machine.expect(r"cpus: 2 more are not used")
+    machine.expect(r"cpus: 64 online")
+    machine.expect(PROMPT)
+    assert len(re.findall(r"^ *\d+ +\d+ idle ", machine.ask(PROMPT, "cpus"), re.M)) == 63
+    assert int(machine.ask(PROMPT, "cpus --json").count('"apic_id"')) == 64
+
+
 def test_apic_ids_with_gaps(boot):
     """Three cores in each of two packages: the third bit of an id is the package, ids 3 and 7 are nobody's."""
     machine = boot(CONFIG, smp="6,sockets=2,cores=3,threads=1")
