@@ -13,6 +13,7 @@ import pexpect
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 OUT = os.path.join(TOP, "build/test")
 PLINTH = os.path.join(TOP, "build/release/plinth")
+LOG_LINE = r"(?:(?:\r?\n)?\[ *\d+\.\d+\] [^\r\n]*\r?\n)?"  # Plinth's or Linux'
 
 
 class Locked:
@@ -139,9 +140,9 @@ class Machine:
         self.child.send(text)
 
     def ask(self, prompt, command, timeout=None):
-        """Types a command and returns what it printed before the prompt came back."""
+        """Types a command and returns what it printed before the prompt came back. A line of a log may come into the echo."""
         self.send(command + "\r")
-        self.expect(re.escape(command) + r"\s*\r?\n", timeout)
+        self.expect(LOG_LINE.join(re.escape(c) for c in command) + r"\s*\r?\n", timeout)
         self.expect(prompt, timeout)
         return self.child.before
 
