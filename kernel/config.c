@@ -1,5 +1,5 @@
 #include "kernel/config.h"
-#include "kernel/config_check.h"
+#include "kernel/config_read.h"
 #include "kernel/config_share.h"
 #include "lib/errno.h"
 #include "lib/format.h"
@@ -8,38 +8,6 @@
 #include "lib/string.h"
 
 /* --- the schema --- */
-
-enum kind {
-    KIND_TEXT,    /* a string, not empty */
-    KIND_WORDS,   /* a string */
-    KIND_PATH,    /* a string: the path of an image */
-    KIND_MEMORY,  /* a string: bytes, into uint64_t */
-    KIND_COUNT,   /* an integer, 1 .. limit, into unsigned */
-    KIND_FLAG,    /* a boolean */
-    KIND_LIMIT,   /* an integer, 0 .. limit, into unsigned */
-    KIND_CHOICE,  /* a string out of `choices`, their index into an enum */
-    KIND_PREFIX,  /* a string: a control key, into char */
-    KIND_MODULES, /* an array of modules */
-    KIND_AFTER,   /* an array of names of VMs */
-    KIND_PIN,     /* a string: CPUs, into uint64_t */
-    KIND_RESERVE, /* a string: time in a period, into struct config_share */
-};
-
-struct key {
-    const char *name;
-    enum kind kind;
-    bool required;
-    size_t offset; /* of the field in its struct */
-    size_t limit;  /* size of a string field in bytes; the largest number; how many choices */
-    const char *example;
-    const char *const *choices;
-};
-
-/* One of the config's tables; the keys stand in the order of its enum config_*_key. */
-struct table {
-    const struct key *keys;
-    unsigned count;
-};
 
 #define STRING(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
 
@@ -90,6 +58,7 @@ static const struct key vm_keys[VM_KEYS] = {
     [VM_CONSOLE] = { "console", KIND_TEXT, false, STRING(config_vm, console), "\"com2\"", NULL },
     [VM_RESERVE] = { "reserve", KIND_RESERVE, false, offsetof(struct config_vm, share), 0, "\"2ms/10ms\"",
                      NULL },
+    [VM_DISKS] = { "disks", KIND_DISKS, false, 0, 0, "[{ source = \"part:root\" }]", NULL },
 };
 
 static const struct key module_keys[MODULE_KEYS] = {
@@ -97,29 +66,43 @@ static const struct key module_keys[MODULE_KEYS] = {
     [MODULE_CMDLINE] = { "cmdline", KIND_WORDS, false, STRING(config_module, cmdline), "\"words\"", NULL },
 };
 
+static const struct key disk_keys[DISK_KEYS] = {
+    [DISK_SOURCE] = { "source", KIND_SOURCE, true, STRING(config_disk, source), "\"part:root\"", NULL },
+    [DISK_READONLY] = { "readonly", KIND_FLAG, false, offsetof(struct config_disk, readonly), 0, NULL, NULL },
+    [DISK_IOPS] = { "iops", KIND_COUNT, false, offsetof(struct config_disk, iops), CONFIG_MAX_IOPS, "1000",
+                    NULL },
+    [DISK_BANDWIDTH] = { "bandwidth", KIND_RATE, false, offsetof(struct config_disk, bandwidth), 0, "\"50M\"",
+                         NULL },
+};
+
 static const struct table host_table = { host_keys, HOST_KEYS };
 static const struct table vm_table = { vm_keys, VM_KEYS };
 static const struct table module_table = { module_keys, MODULE_KEYS };
+static const struct table disk_table = { disk_keys, DISK_KEYS };
 
-/* --- errors --- */
-
-struct reader {
-    struct config *config;
-    struct config_vm *vm;      /* whose text is being read; NULL: nobody's */
-    bool ignore;               /* below a header that nobody knows */
-    struct toml_place refused; /* the last step that was refused: what is below it is not refused again */
-    char where[24 + CONFIG_NAME_MAX]; /* the table being read, for messages */
+/* An array in a VM's table whose elements are tables, or a string that is their first key's value. */
+struct elements {
+    const char *name; /* of one */
+    const char *form;
+    const struct table *table;
+    unsigned most;
+    size_t count, first, size; /* in struct config_vm: how many, where; of an element */
+    size_t at, place;          /* in the element */
 };
 
-/* Appends an error, which breaks the VM being read. */
-static __printf(3, 4) void add_error(struct reader *r, struct toml_place place, const char *fmt, ...)
-{
-    va_list args;
+#define ELEMENTS(type, field, field_count)                                                                   \
+    offsetof(struct config_vm, field_count), offsetof(struct config_vm, field), sizeof(struct type),         \
+        offsetof(struct type, at), offsetof(struct type, place)
 
-    va_start(args, fmt);
-    config_error_v(r->config, r->vm, place, fmt, args);
-    va_end(args);
-}
+static const struct elements modules = { "module",
+                                         "\"data.img\" or { path = \"data.img\", cmdline = \"words\" }",
+                                         &module_table, CONFIG_MAX_MODULES,
+                                         ELEMENTS(config_module, module, module_count) };
+static const struct elements disks = { "disk", "\"part:root\" or { source = \"part:root\", readonly = true }",
+                                       &disk_table, CONFIG_MAX_DISKS,
+                                       ELEMENTS(config_disk, disk, disk_count) };
+
+/* --- errors --- */
 
 static bool same_place(struct toml_place a, struct toml_place b)
 {
@@ -175,161 +158,13 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
         [KIND_LIMIT] = "an integer such as ", [KIND_CHOICE] = "a string such as ",
         [KIND_PREFIX] = "a string such as ",  [KIND_MODULES] = "an array such as ",
         [KIND_AFTER] = "an array such as ",   [KIND_PIN] = "a string such as ",
-        [KIND_RESERVE] = "a string such as ",
+        [KIND_RESERVE] = "a string such as ", [KIND_DISKS] = "an array such as ",
+        [KIND_SOURCE] = "a string such as ",  [KIND_RATE] = "a string such as ",
     };
 
     add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
               key->example ? key->example : "", toml_type_name(type));
 }
-
-/* --- values --- */
-
-/* False, with the field left empty, if the string is refused. */
-static bool set_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
-{
-    size_t length = toml_string(event, to, key->limit);
-
-    if (length >= key->limit) {
-        add_error(r, event->place, "%s is %u bytes long; at most %u fit", key->name, (unsigned)length,
-                  (unsigned)key->limit - 1);
-        goto refuse;
-    }
-    if (length == 0 && key->kind != KIND_WORDS) {
-        add_error(r, event->place, "%s is empty; write %s, or leave the key out", key->name, key->example);
-        goto refuse;
-    }
-    for (const char *c = to; *c; c++) {
-        if ((uint8_t)*c >= 0x20 && *c != 0x7f)
-            continue;
-        add_error(r, event->place, "%s holds a control character; only printable ones can be passed on",
-                  key->name);
-        goto refuse;
-    }
-    return true;
-refuse:
-    to[0] = '\0';
-    return false;
-}
-
-static bool is_path_character(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-           (c != '\0' && strchr("._+-=,@~/", c));
-}
-
-/* Why `path` cannot name an image, to follow the key in a sentence; NULL if it can. */
-static const char *path_fault(const char *path)
-{
-    const char *part = path;
-
-    if (path[0] == '/')
-        return "must be a path below this file's folder, without '/' at its start";
-    for (const char *c = path;; c++) {
-        if (*c != '/' && *c != '\0') {
-            if (!is_path_character(*c))
-                return "must be a path of letters, digits and . _ + - = , @ ~ /";
-            continue;
-        }
-        size_t length = (size_t)(c - part);
-        if (length == 0 || (length <= 2 && memcmp(part, "..", length) == 0))
-            return "must be a plain path below this file's folder: no part of it empty, '.' or '..'";
-        if (*c == '\0')
-            return NULL;
-        part = c + 1;
-    }
-}
-
-static void set_path(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
-{
-    if (!set_text(r, key, to, event))
-        return;
-    const char *fault = path_fault(to);
-    if (fault) {
-        add_error(r, event->place, "%s %s", key->name, fault);
-        to[0] = '\0';
-    }
-}
-
-static void set_memory(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event)
-{
-    static const struct {
-        char letter;
-        uint64_t bytes;
-    } units[] = { { 'K', KiB }, { 'M', MiB }, { 'G', GiB } };
-    char text[24];
-    size_t length = toml_string(event, text, sizeof(text)), digits = 0;
-    uint64_t number = 0, unit = 0;
-
-    while (text[digits] >= '0' && text[digits] <= '9')
-        number = min_u64(number * 10 + (uint64_t)(text[digits++] - '0'), CONFIG_MAX_MEMORY);
-    for (unsigned i = 0; i < ARRAY_SIZE(units); i++)
-        if (text[digits] == units[i].letter)
-            unit = units[i].bytes;
-    if (digits == 0 || unit == 0 || length != digits + 1)
-        add_error(r, event->place, "%s must be a whole number with K, M or G behind it, such as %s",
-                  key->name, key->example);
-    else if (number > CONFIG_MAX_MEMORY / unit)
-        add_error(r, event->place, "%s is too large; a VM takes at most %uG", key->name,
-                  (unsigned)(CONFIG_MAX_MEMORY / GiB));
-    else if (number == 0 || !is_aligned(number * unit, PAGE_2M))
-        add_error(r, event->place, "%s must be a multiple of 2M, and at least 2M", key->name);
-    else
-        *to = number * unit;
-}
-
-static void set_count(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
-{
-    unsigned least = key->kind == KIND_COUNT ? 1 : 0;
-
-    if (event->integer < least || (uint64_t)event->integer > key->limit)
-        add_error(r, event->place, "%s must be %u to %u", key->name, least, (unsigned)key->limit);
-    else
-        *to = (unsigned)event->integer;
-}
-
-/* Two or three choices. */
-static void set_choice(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
-{
-    const char *const *names = key->choices;
-    char text[16];
-
-    toml_string(event, text, sizeof(text));
-    for (unsigned i = 0; i < key->limit; i++) {
-        if (strcmp(text, names[i]) != 0)
-            continue;
-        *to = i;
-        return;
-    }
-    if (key->limit == 2)
-        add_error(r, event->place, "%s must be \"%s\" or \"%s\"", key->name, names[0], names[1]);
-    else
-        add_error(r, event->place, "%s must be \"%s\", \"%s\" or \"%s\"", key->name, names[0], names[1],
-                  names[2]);
-}
-
-static void set_prefix(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
-{
-    char text[16];
-    const char *fault;
-
-    toml_string(event, text, sizeof(text));
-    fault = key_prefix(text, to);
-    if (fault)
-        add_error(r, event->place, "%s cannot be '%s': it %s", key->name, text, fault);
-}
-
-static void set_cpus(struct reader *r, const struct key *key, void *to, const struct toml_event *event)
-{
-    char text[192];
-    const char *fault;
-
-    if (toml_string(event, text, sizeof(text)) >= sizeof(text))
-        text[0] = '\0'; /* what is that long is not understood */
-    fault = key->kind == KIND_PIN ? config_read_pin(text, to) : config_read_reserve(text, to);
-    if (fault)
-        add_error(r, event->place, "%s %s", key->name, fault);
-}
-
 /* Checks one value and stores it in its field of `base`, the struct of its table. */
 static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
 {
@@ -338,7 +173,8 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
         [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
         [KIND_LIMIT] = TOML_INTEGER,  [KIND_CHOICE] = TOML_STRING, [KIND_PREFIX] = TOML_STRING,
         [KIND_MODULES] = TOML_ARRAY,  [KIND_AFTER] = TOML_ARRAY,   [KIND_PIN] = TOML_STRING,
-        [KIND_RESERVE] = TOML_STRING,
+        [KIND_RESERVE] = TOML_STRING, [KIND_DISKS] = TOML_ARRAY,   [KIND_SOURCE] = TOML_STRING,
+        [KIND_RATE] = TOML_STRING,
     };
     void *field = (char *)base + key->offset;
 
@@ -349,32 +185,39 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
     switch (key->kind) {
     case KIND_TEXT:
     case KIND_WORDS:
-        set_text(r, key, field, event);
+        value_text(r, key, field, event);
         break;
     case KIND_PATH:
-        set_path(r, key, field, event);
+        value_path(r, key, field, event);
         break;
     case KIND_MEMORY:
-        set_memory(r, key, field, event);
+        value_memory(r, key, field, event);
         break;
     case KIND_COUNT:
     case KIND_LIMIT:
-        set_count(r, key, field, event);
+        value_count(r, key, field, event);
         break;
     case KIND_FLAG:
         *(bool *)field = event->boolean;
         break;
     case KIND_CHOICE:
-        set_choice(r, key, field, event);
+        value_choice(r, key, field, event);
         break;
     case KIND_PREFIX:
-        set_prefix(r, key, field, event);
+        value_prefix(r, key, field, event);
         break;
     case KIND_PIN:
     case KIND_RESERVE:
-        set_cpus(r, key, field, event);
+        value_cpus(r, key, field, event);
+        break;
+    case KIND_SOURCE:
+        value_source(r, key, field, event);
+        break;
+    case KIND_RATE:
+        value_rate(r, key, field, event);
         break;
     case KIND_MODULES: /* their elements follow */
+    case KIND_DISKS:
     case KIND_AFTER:
         break;
     }
@@ -382,7 +225,8 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
 
 /* --- tables --- */
 
-static void on_module(struct reader *r, unsigned level, const struct toml_event *event);
+static void on_element(struct reader *r, const struct elements *list, unsigned level,
+                       const struct toml_event *event);
 static void on_after(struct reader *r, unsigned level, const struct toml_event *event);
 
 /*
@@ -403,7 +247,9 @@ static void on_key(struct reader *r, const struct table *table, void *base, stru
     struct toml_place *first = &at[key - table->keys];
     if (inside && same_place(*first, step->place)) {
         if (key->kind == KIND_MODULES)
-            on_module(r, level + 1, event);
+            on_element(r, &modules, level + 1, event);
+        else if (key->kind == KIND_DISKS)
+            on_element(r, &disks, level + 1, event);
         else if (key->kind == KIND_AFTER)
             on_after(r, level + 1, event);
         return;
@@ -421,38 +267,37 @@ static void on_key(struct reader *r, const struct table *table, void *base, stru
         set_value(r, key, base, event);
 }
 
-/* A value at or below the element path[level] of a VM's modules. */
-static void on_module(struct reader *r, unsigned level, const struct toml_event *event)
+/* A value at or below the element path[level] of such an array. */
+static void on_element(struct reader *r, const struct elements *list, unsigned level,
+                       const struct toml_event *event)
 {
     const struct toml_step *step = &event->path[level];
-    struct config_vm *vm = r->vm;
+    char *vm = (char *)r->vm, *element = vm + list->first + step->index * list->size;
+    struct toml_place *at = (void *)(element + list->at);
 
     if (!step->element)
         return;
-    if (step->index >= CONFIG_MAX_MODULES) {
-        if (step->index == CONFIG_MAX_MODULES && refuse_once(r, step))
-            add_error(r, step->place, "a VM takes at most %d modules", CONFIG_MAX_MODULES);
+    if (step->index >= list->most) {
+        if (step->index == list->most && refuse_once(r, step))
+            add_error(r, step->place, "a VM takes at most %u %ss", list->most, list->name);
         return;
     }
-    struct config_module *module = &vm->module[step->index];
     if (event->depth > level + 1) {
-        format_text(r->where, sizeof(r->where), "a module of [vm.%s]", vm->name);
+        format_text(r->where, sizeof(r->where), "a %s of [vm.%s]", list->name, r->vm->name);
         if (!event->path[level + 1].element)
-            on_key(r, &module_table, module, module->at, level + 1, event);
+            on_key(r, list->table, element, at, level + 1, event);
         return;
     }
-    vm->module_count = step->index + 1;
-    module->place = step->place;
+    *(unsigned *)(void *)(vm + list->count) = step->index + 1;
+    *(struct toml_place *)(void *)(element + list->place) = step->place;
     if (event->type == TOML_TABLE)
         return;
-    module->at[MODULE_PATH] = step->place;
+    at[0] = step->place;
     if (event->type == TOML_STRING)
-        set_path(r, &module_keys[MODULE_PATH], module->path, event);
+        set_value(r, &list->table->keys[0], element, event);
     else
-        add_error(r, event->place,
-                  "a module must be a string such as %s or { path = %s, cmdline = %s }, not %s",
-                  module_keys[MODULE_PATH].example, module_keys[MODULE_PATH].example,
-                  module_keys[MODULE_CMDLINE].example, toml_type_name(event->type));
+        add_error(r, event->place, "a %s must be a string such as %s, not %s", list->name, list->form,
+                  toml_type_name(event->type));
 }
 
 /* A value at or below the element path[level] of a VM's `after`. */
@@ -668,6 +513,9 @@ static void check_vm(struct reader *r, struct config_vm *vm)
     format_text(r->where, sizeof(r->where), "a module of [vm.%s]", vm->name);
     for (unsigned i = 0; i < vm->module_count; i++)
         check_required(r, &module_table, vm->module[i].at, vm->module[i].place);
+    format_text(r->where, sizeof(r->where), "a disk of [vm.%s]", vm->name);
+    for (unsigned i = 0; i < vm->disk_count; i++)
+        check_required(r, &disk_table, vm->disk[i].at, vm->disk[i].place);
 }
 
 int config_parse(struct config *config, const char *text, size_t size)

@@ -9,18 +9,23 @@
 #include "lib/types.h"
 #include "lib/toml.h"
 
-#define CONFIG_MAX_VMS      64
-#define CONFIG_MAX_MODULES  8
-#define CONFIG_MAX_AFTER    8
-#define CONFIG_MAX_ERRORS   16
-#define CONFIG_NAME_MAX     32 /* VM names: [A-Za-z0-9_-]+ */
-#define CONFIG_PATH_MAX     128
-#define CONFIG_CMDLINE_MAX  1024
-#define CONFIG_CONSOLE_MAX  32
-#define CONFIG_MAX_RESTARTS 64 /* of restart-limit */
-#define CONFIG_MAX_VCPUS    16
-#define CONFIG_MAX_MEMORY   (1024 * GiB)
-#define CONFIG_MAX_WEIGHT   1000
+#define CONFIG_MAX_VMS       64
+#define CONFIG_MAX_MODULES   8
+#define CONFIG_MAX_AFTER     8
+#define CONFIG_MAX_DISKS     8
+#define CONFIG_MAX_ERRORS    16
+#define CONFIG_NAME_MAX      32 /* VM names: [A-Za-z0-9_-]+ */
+#define CONFIG_PATH_MAX      128
+#define CONFIG_CMDLINE_MAX   1024
+#define CONFIG_CONSOLE_MAX   32
+#define CONFIG_MAX_RESTARTS  64 /* of restart-limit */
+#define CONFIG_MAX_VCPUS     16
+#define CONFIG_MAX_MEMORY    (1024 * GiB)
+#define CONFIG_MAX_WEIGHT    1000
+#define CONFIG_SOURCE_MAX    144 /* of a disk: a word, a colon, and a label or a path */
+#define CONFIG_MAX_IOPS      10000000
+#define CONFIG_MIN_BANDWIDTH (64 * KiB) /* bytes a second */
+#define CONFIG_MAX_BANDWIDTH (1024 * GiB)
 
 enum config_all_stopped { ALL_STOPPED_SHELL, ALL_STOPPED_POWEROFF, ALL_STOPPED_REBOOT };
 enum config_restart { RESTART_NO, RESTART_YES }; /* "stop", "restart" */
@@ -38,6 +43,7 @@ enum config_host_key {
     HOST_KEYS
 };
 enum config_module_key { MODULE_PATH, MODULE_CMDLINE, MODULE_KEYS };
+enum config_disk_key { DISK_SOURCE, DISK_READONLY, DISK_IOPS, DISK_BANDWIDTH, DISK_KEYS };
 enum config_vm_key {
     VM_CPUS,
     VM_MEMORY,
@@ -57,6 +63,7 @@ enum config_vm_key {
     VM_PIN,
     VM_RESERVE,
     VM_CONSOLE,
+    VM_DISKS,
     VM_KEYS
 };
 
@@ -69,6 +76,20 @@ struct config_module {
     struct toml_place place; /* of the element in the array */
     char path[CONFIG_PATH_MAX];
     char cmdline[CONFIG_CMDLINE_MAX]; /* modules = ["file", { path = "file", cmdline = "words" }] */
+};
+
+/*
+ * One of a VM's disks, in the order in which it sees them: disks = ["part:root", { source =
+ * "module:data.img", readonly = true, iops = 1000, bandwidth = "50M" }]. kernel/config_disk.h reads the
+ * source.
+ */
+struct config_disk {
+    struct toml_place at[DISK_KEYS];
+    struct toml_place place; /* of the element in the array */
+    char source[CONFIG_SOURCE_MAX];
+    bool readonly;      /* default false */
+    unsigned iops;      /* requests a second, 1 .. CONFIG_MAX_IOPS; 0: no limit */
+    uint64_t bandwidth; /* bytes a second, CONFIG_MIN_BANDWIDTH .. CONFIG_MAX_BANDWIDTH; 0: no limit */
 };
 
 /* One element of `after`. */
@@ -100,6 +121,8 @@ struct config_vm {
     char cmdline[CONFIG_CMDLINE_MAX];
     unsigned module_count;
     struct config_module module[CONFIG_MAX_MODULES];
+    unsigned disk_count;
+    struct config_disk disk[CONFIG_MAX_DISKS];
     bool autostart;                   /* default true */
     bool debug_exit;                  /* isa-debug-exit at port 0xf4; default false */
     char console[CONFIG_CONSOLE_MAX]; /* its own COM port, as uart_parse() takes it; empty: the wire */

@@ -1,5 +1,6 @@
 /* Checks of names across the tables of a config. */
 #include "kernel/config_check.h"
+#include "kernel/config_disk.h"
 #include "kernel/config_share.h"
 #include "lib/spell.h"
 #include "lib/uartspec.h"
@@ -146,6 +147,22 @@ static void check_share(struct config *config, struct config_vm *vm)
         config_error(config, vm, vm->at[VM_CAP], "%s", fault);
 }
 
+/* Who else uses a disk is seen on the machine; but a VM that names one twice would not start at all. */
+static void check_disks(struct config *config, struct config_vm *vm)
+{
+    for (unsigned i = 0; i < vm->disk_count; i++) {
+        const struct config_disk *disk = &vm->disk[i];
+
+        if (disk->source[0] == '\0' || config_disk_file(disk))
+            continue;
+        for (unsigned k = 0; k < i; k++)
+            if (strcmp(vm->disk[k].source, disk->source) == 0 && !(vm->disk[k].readonly && disk->readonly))
+                config_error(config, vm, disk->at[DISK_SOURCE],
+                             "'%s' was given already in line %u; a disk that is written to can be given once",
+                             disk->source, vm->disk[k].at[DISK_SOURCE].line);
+    }
+}
+
 void config_check_whole(struct config *config)
 {
     check_attach(config);
@@ -153,6 +170,8 @@ void config_check_whole(struct config *config)
         resolve_after(config, &config->vm[i]);
     for (unsigned i = 0; i < config->vm_count; i++)
         check_share(config, &config->vm[i]);
+    for (unsigned i = 0; i < config->vm_count; i++)
+        check_disks(config, &config->vm[i]);
     for (unsigned i = 0; i < config->vm_count; i++)
         check_console(config, i);
     check_circles(config);

@@ -17,5 +17,6 @@ void config_sort_errors(struct config *config);
 struct config_vm *config_find_vm(struct config *config, const char *name);
 
 /* An `attach` that names no VM, or one that the wire does not show, is taken back; no two consoles may have
- * one port; `after` gets its VMs' numbers and may make no circle; `cap` must fit `cpus` and `reserve`. */
+ * one port; a VM has a disk once; `after` gets its VMs' numbers and may make no circle; `cap` must fit `cpus`
+ * and `reserve`. */
 void config_check_whole(struct config *config);

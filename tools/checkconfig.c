@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/config.h"
+#include "kernel/config_disk.h"
 
 #define FILE_MAX (1u << 20) /* bytes: beyond this it is no config */
 
@@ -51,7 +52,7 @@ static void print_errors(const struct config *config, const char *path)
 
 /* The files named so far, so that each is printed once. */
 struct list {
-    const char *path[CONFIG_MAX_VMS * (CONFIG_MAX_MODULES + 2)];
+    const char *path[CONFIG_MAX_VMS * (CONFIG_MAX_MODULES + CONFIG_MAX_DISKS + 2)];
     unsigned count;
 };
 
@@ -76,6 +77,11 @@ static void print_files(const struct config *config)
         print_file(&list, vm->initrd, vm->at[VM_INITRD]);
         for (unsigned j = 0; j < vm->module_count; j++)
             print_file(&list, vm->module[j].path, vm->module[j].at[MODULE_PATH]);
+        for (unsigned j = 0; j < vm->disk_count; j++) {
+            const char *file = config_disk_file(&vm->disk[j]);
+            if (file)
+                print_file(&list, file, vm->disk[j].at[DISK_SOURCE]);
+        }
     }
 }
 

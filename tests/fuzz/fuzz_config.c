@@ -3,10 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/config.h"
+#include "kernel/config_disk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct config config;
+
+static void check_disk(const struct config_disk *disk)
+{
+    enum config_disk_kind kind;
+    const char *name;
+
+    assert(memchr(disk->source, 0, sizeof(disk->source)));
+    assert(config_read_source(disk->source, &kind, &name) == NULL && name[0] && kind < CONFIG_DISK_KINDS);
+    assert(disk->iops <= CONFIG_MAX_IOPS && disk->bandwidth <= CONFIG_MAX_BANDWIDTH);
+    assert(disk->bandwidth == 0 || disk->bandwidth >= CONFIG_MIN_BANDWIDTH);
+}
 
 static void check_vm(const struct config_vm *vm)
 {
@@ -23,8 +35,11 @@ static void check_vm(const struct config_vm *vm)
     for (unsigned i = 0; i < vm->after_count; i++)
         assert(vm->after[i].vm < config.vm_count &&
                strcmp(config.vm[vm->after[i].vm].name, vm->after[i].name) == 0);
+    assert(vm->disk_count <= CONFIG_MAX_DISKS);
     if (vm->broken)
         return;
+    for (unsigned i = 0; i < vm->disk_count; i++)
+        check_disk(&vm->disk[i]);
     assert(vm->memory > 0);
     assert(vm->kernel[0] && vm->kernel[0] != '/' && !strstr(vm->kernel, "//"));
     for (unsigned i = 0; i < vm->module_count; i++)
