@@ -60,15 +60,18 @@ static void take_all_of(struct block_queue *from, const struct block_user *user,
 
 /* --- Devices */
 
+/* A range goes behind its disk and the ranges that this has. */
 void block_add(struct block_device *device)
 {
     struct block_device **at = &first_device;
 
     us_per_tick = (UINT64_C(1000000) << 32) / tsc_hz();
-    while (*at)
+    while (*at && (!device->whole || *at != device->whole))
         at = &(*at)->next;
+    while (*at && (*at == device->whole || (*at)->whole == device->whole))
+        at = &(*at)->next;
+    device->next = *at;
     *at = device;
-    device->next = NULL;
 }
 
 void block_remove(struct block_device *device)

@@ -185,5 +185,6 @@ void block_count(struct block_device *device, struct block_counts *to);
 void block_complete(struct block_device *device, struct block_request *request, int status);
 /* From a driver, any CPU, no lock held: after -EBUSY, there is room again. */
 void block_ready(struct block_device *device);
-/* The n-th disk or range of one, from 0, in the order of block_add(); NULL: there is none. Boot CPU. */
+/* The n-th, from 0, in the order of block_add(), each disk followed by its ranges; NULL: there is none. Boot
+ * CPU. */
 struct block_device *block_device(unsigned n);

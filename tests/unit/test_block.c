@@ -569,10 +569,13 @@ static void latencies_fall_into_buckets(void **state)
 
 static void devices_are_listed_in_order(void **state)
 {
-    struct block_device third = { .name = "test1" };
+    struct block_device third = { .name = "test1" }, late = { .name = "test0p2", .whole = &disk };
 
     (void)state;
     block_add(&third);
+    block_add(&late); /* a range follows its disk */
+    assert_ptr_equal(block_device(2), &late);
+    block_remove(&late);
     assert_ptr_equal(block_device(0), &disk);
     assert_ptr_equal(block_device(1), &part);
     assert_ptr_equal(block_device(2), &third);
