@@ -5,6 +5,7 @@
 #include "guests/linux.h"
 #include "guests/multiboot.h"
 #include "kernel/config_share.h"
+#include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
 #include "lib/errno.h"
@@ -406,6 +407,22 @@ static int create_vcpus(struct machine *m)
     return 0;
 }
 
+/* -EPERM: it cannot have one of them. */
+static int open_disks(struct machine *m)
+{
+    const struct disk_opener opener = { m->vm.name, FRAME_VM + m->vm.index, &this_cpu()->timers };
+    const struct config_disk *config = m->config->disk;
+    char why[DISKS_WHY_MAX];
+    unsigned which;
+
+    if (!disks_open(m->disk, m->config, &opener, &which, why))
+        return 0;
+    config += which;
+    log_error("vm %s: not started: its disk '%s' (plinth.toml:%u:%u): %s", m->vm.name, config->source,
+              config->at[DISK_SOURCE].line, config->at[DISK_SOURCE].column, why);
+    return -EPERM;
+}
+
 int machine_create(const struct config_vm *config, const struct config_share *share, unsigned index,
                    void (*stopped)(struct machine *), struct machine **out)
 {
@@ -428,6 +445,9 @@ int machine_create(const struct config_vm *config, const struct config_share *sh
     err = vm_create_memory(&m->vm, config->memory);
     if (err)
         goto fail;
+    err = open_disks(m);
+    if (err)
+        goto fail_memory;
     init_devices(m);
     err = create_vcpus(m);
     if (!err)
@@ -440,6 +460,8 @@ int machine_create(const struct config_vm *config, const struct config_share *sh
 fail_vcpus:
     while (m->vm.vcpu_count)
         vcpu_destroy(m->vm.vcpu[--m->vm.vcpu_count]);
+    disks_close(m->disk);
+fail_memory:
     vm_destroy_memory(&m->vm);
 fail:
     heap_free(m);
@@ -472,6 +494,7 @@ void machine_destroy(struct machine *machine)
     sched_barrier(); /* a timer of it may just be firing somewhere */
     while (machine->vm.vcpu_count)
         vcpu_destroy(machine->vm.vcpu[--machine->vm.vcpu_count]);
+    disks_close(machine->disk); /* idle: it did not run since its memory was wiped */
     vm_destroy_memory(&machine->vm);
     heap_free(machine);
 }
@@ -483,6 +506,7 @@ void machine_halt(struct machine *machine)
 {
     for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
         vcpu_stop(machine->vm.vcpu[i]);
+    disks_cancel(machine->disk);
     reset_devices(machine);
     machine->wiped = 0;
 }
@@ -503,6 +527,8 @@ bool machine_wipe(struct machine *machine)
 {
     uint64_t at = machine->wiped;
 
+    if (!disks_idle(machine->disk))
+        return true;
     for (unsigned i = 0; i < machine->vm.mem.count; i++) {
         const struct gmem_slot *slot = &machine->vm.mem.slot[i];
 

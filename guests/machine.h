@@ -19,6 +19,7 @@
 #include "devices/vwatchdog.h"
 #include "guests/boot.h"
 #include "io/console.h"
+#include "io/disks.h"
 #include "kernel/config.h"
 #include "vmx/vcpu.h"
 #include "vmx/vm.h"
@@ -50,6 +51,7 @@ struct machine {
     struct vpci pci;
     struct vwatchdog watchdog; /* on the bus if the config says so */
     struct vdebug debug;
+    struct disk disk[CONFIG_MAX_DISKS];       /* as the config has them; open from machine_create() on */
     enum machine_stop stop;                   /* changed from MACHINE_RUNS by any CPU, once */
     uint32_t exit_code;                       /* MACHINE_EXITED */
     char reason[200];                         /* MACHINE_DIED */
@@ -63,8 +65,8 @@ struct machine_images {
     struct image module[CONFIG_MAX_MODULES];
 };
 
-/* Allocates and wires. Errors: -ENOMEM, -ENODEV (no AMD-V or VT-x); the log says what was short. `index` is
- * unique.
+/* Allocates and wires. Errors: -ENOMEM, -ENODEV (no AMD-V or VT-x), -EPERM (it cannot have one of its disks);
+ * the log says what was short. `index` is unique.
  * `share` is what it may have of the CPUs; -ENOSPC: that was refused. */
 int machine_create(const struct config_vm *config, const struct config_share *share, unsigned index,
                    void (*stopped)(struct machine *), struct machine **out) __must_check;
@@ -77,7 +79,7 @@ void machine_halt(struct machine *machine);
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 
-/* Wipes the next piece of RAM (2 MiB); true: there is more. */
+/* Wipes the next piece of RAM (2 MiB), or nothing while a disk still writes to it; true: there is more. */
 bool machine_wipe(struct machine *machine);
 
 /*

@@ -3,6 +3,8 @@
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "guests/capsule.h"
+#include "io/disks.h"
+#include "kernel/config_disk.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
@@ -37,6 +39,25 @@ static const struct boot_module *find_module(const char *name)
     for (unsigned i = 0; i < manager.info->module_count; i++)
         if (strcmp(manager.info->module[i].name, name) == 0)
             return &manager.info->module[i];
+    return NULL;
+}
+
+/* Files for disks. The config is not one. */
+static const void *find_file(const char *path, uint64_t *size)
+{
+    const struct boot_module *module = strcmp(path, CONFIG_FILE) != 0 ? find_module(path) : NULL;
+
+    if (!module)
+        return NULL;
+    *size = module->size;
+    return phys_to_virt(module->start);
+}
+
+static const char *file_name(unsigned n)
+{
+    for (unsigned i = 0; i < manager.info->module_count; i++)
+        if (strcmp(manager.info->module[i].name, CONFIG_FILE) != 0 && n-- == 0)
+            return manager.info->module[i].name;
     return NULL;
 }
 
@@ -307,7 +328,7 @@ static int create(struct managed *vm)
         log_error("vm %s: not started: its share of the CPUs was refused (see above); lower its `reserve` or "
                   "another VM's, or let its `pin` name more CPUs",
                   vm->config->name);
-    else if (err && err != -EINVAL)
+    else if (err && err != -EINVAL && err != -EPERM) /* these were told */
         log_error("vm %s: not started: this machine cannot run virtual machines (see above)",
                   vm->config->name);
     return err;
@@ -341,6 +362,7 @@ int manager_start(struct managed *vm)
         set_stopped(vm, err == -ENOMEM   ? "not enough memory"
                         : err == -ENOSPC ? "its share of the CPUs was refused"
                         : err == -EINVAL ? "its pin names no CPU of this machine"
+                        : err == -EPERM  ? "one of its disks was refused"
                                          : "no virtualisation");
         return err;
     }
@@ -452,9 +474,11 @@ static void log_config_errors(const struct config *config)
 
 void manager_init(const struct bootinfo *info, uint64_t handoff_tsc)
 {
+    static const struct disks_files files = { find_file, file_name };
     const struct boot_module *file;
 
     manager.info = info;
+    disks_set_files(&files);
     manager.handoff_tsc = handoff_tsc;
     vclock_init(&manager.clock, tsc_hz());
     file = find_module(CONFIG_FILE);
@@ -581,6 +605,12 @@ const char *manager_missing_file(const struct managed *vm)
     for (unsigned i = 0; i < config->module_count; i++)
         if (is_missing(config->module[i].path))
             return config->module[i].path;
+    for (unsigned i = 0; i < config->disk_count; i++) {
+        const char *path = config_disk_file(&config->disk[i]);
+
+        if (path && is_missing(path))
+            return path;
+    }
     return NULL;
 }
 

@@ -16,6 +16,7 @@
 #include "drivers/fb.h"
 #include "drivers/uart.h"
 #include "guests/manager.h"
+#include "io/disks.h"
 #include "kernel/crashtest.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
@@ -29,7 +30,8 @@
 #include "shell/wire.h"
 #include "vmx/vm.h"
 
-#define BLOCK_MAX MiB /* no loader's information block is larger */
+#define BLOCK_MAX    MiB /* no loader's information block is larger */
+#define SCAN_SECONDS 5   /* that disks have for telling their partitions */
 
 static struct bootinfo bootinfo;
 static uint64_t handoff_tsc;
@@ -143,6 +145,19 @@ static unsigned cpu_limit(void)
     return CPU_MAX;
 }
 
+/* No VM is started before it is known what its disks are. */
+static void find_partitions(void)
+{
+    uint64_t deadline = tsc_now() + SCAN_SECONDS * tsc_hz();
+
+    disks_scan(&this_cpu()->timers);
+    while (disks_scan_step() && tsc_now() < deadline) {
+        cpu_take_interrupts();
+        timer_queue_run(&this_cpu()->timers, tsc_now()); /* a driver's patience may end */
+    }
+    disks_scan_late();
+}
+
 /* The last VM has stopped, and the config says what then. */
 static void end(bool reboot)
 {
@@ -187,6 +202,7 @@ _Noreturn static void main_stack_start(void)
     follow_config_console(manager_console());
     wire_configure(manager_config());
     ports_open();
+    find_partitions();
     manager_on_end(end);
     manager_autostart();
     log_info("plinth: ready");

@@ -193,6 +193,11 @@ const struct shell_command shell_commands[] = {
       "Each function's address, vendor and device, class, and the class in words.\n"
       "It asks all 256 buses of segment 0, which takes half a second.",
       run_pci },
+    { "disks", "[DISK] [--json]", 1,
+      "the machine's disks\n"
+      "Each disk, partition and file that is a disk; SOURCE is what the config calls it, USERS who has it.\n"
+      "Of one DISK, how many requests took how long: microseconds, in powers of two.",
+      run_disks },
     { "irq", "[--json]", 0,
       "the machine's interrupts\n"
       "Each vector that is in use, how often it came, and where it comes from.\n"

@@ -35,6 +35,9 @@ void run_dmesg(int count, char *word[SHELL_ARGS]);
 void run_pci(int count, char *word[SHELL_ARGS]);
 void run_irq(int count, char *word[SHELL_ARGS]);
 
+/* disklist.c: the machine's disks */
+void run_disks(int count, char *word[SHELL_ARGS]);
+
 /* trace.c: the flight recorder */
 void run_trace(int count, char *word[SHELL_ARGS]);
 

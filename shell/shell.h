@@ -11,7 +11,7 @@ struct managed;
 struct shell_command {
     const char *name;
     const char
-        *arguments;   /* for help: "", or out of "VM", "[VM]" (completed by Tab), "[--json]", "[COMMAND]", "KEY" */
+        *arguments;   /* for help: "", or out of "VM", "[VM]" (completed by Tab), "[--json]", "[COMMAND]", "KEY", "[DISK]" */
     int max;          /* arguments that it takes at most; --json, if it knows that, does not count */
     const char *help; /* one line; behind a \n, two more for `help COMMAND` */
     void (*run)(int count, char *word[SHELL_ARGS]); /* word[0] is the command's name */
