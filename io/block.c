@@ -113,11 +113,15 @@ void block_count(struct block_device *device, struct block_counts *to)
 {
     struct lock *lock = &whole_of(device)->lock;
 
+    *to = (struct block_counts){ .errors = 0 };
     lock_take(lock);
-    *to = device->counts;
-    for (struct block_device *part = first_device; part; part = part->next)
-        if (part->whole == device)
-            add_counts(to, &part->counts);
+    for (struct block_device *part = first_device; part; part = part->next) {
+        if (part != device && part->whole != device)
+            continue;
+        add_counts(to, &part->past);
+        for (const struct block_user *user = part->users; user; user = user->next)
+            add_counts(to, &user->counts);
+    }
     lock_release(lock);
 }
 
@@ -158,7 +162,6 @@ void block_complete(struct block_device *device, struct block_request *request, 
 
     lock_take(&device->lock);
     count(&user->counts, request, bucket, status != 0);
-    count(&user->opened->counts, request, bucket, status != 0);
     if (unlikely(status == -EIO) && device->health == BLOCK_HEALTHY)
         device->health = BLOCK_FAILING;
     lock_release(&device->lock);
@@ -373,8 +376,12 @@ void block_close(struct block_user *user)
 
     while (*at && *at != user)
         at = &(*at)->next;
-    if (*at)
+    if (*at) {
         *at = user->next;
+        lock_take(&user->device->lock);
+        add_counts(&user->opened->past, &user->counts);
+        lock_release(&user->device->lock);
+    }
     block_cancel(user);
 }
 

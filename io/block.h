@@ -108,7 +108,7 @@ struct block_device {
     struct block_queue waiting; /* refused by submit() with -EBUSY */
     unsigned readies;           /* calls of block_ready() so far */
     bool dispatching;           /* some CPU is giving the driver what waits */
-    struct block_counts counts; /* of requests made to this very device: a disk's are without its ranges' */
+    struct block_counts past;   /* of users that have closed it; block_count() tells the whole */
 };
 
 /* One of a user's limits: a bucket of time that fills by itself and that requests empty. */
@@ -179,7 +179,9 @@ void block_submit(struct block_user *user, struct block_request *request);
 void block_add(struct block_device *device);
 /* Nobody has it open. Boot CPU. */
 void block_remove(struct block_device *device);
-/* All requests to it and to its ranges; those of a range. Any CPU. */
+/* All requests to it and to its ranges so far; what ends after its user's block_close() is left out. Boot
+ * CPU.
+ */
 void block_count(struct block_device *device, struct block_counts *to);
 /* From a driver, any CPU, no lock held: ends a request that it took. */
 void block_complete(struct block_device *device, struct block_request *request, int status);

@@ -322,6 +322,11 @@ static void a_range_is_offset_and_bounded(void **state)
     assert_int_equal(user.counts.requests[BLOCK_WRITE], 0);
     block_close(&other);
     assert_null(part.users);
+    block_count(&part, &counts); /* its users' past is not forgotten, and counted once */
+    assert_int_equal(counts.requests[BLOCK_WRITE], 1);
+    block_close(&other);
+    block_count(&disk, &counts);
+    assert_int_equal(counts.requests[BLOCK_WRITE], 1);
 }
 
 /* --- A busy driver */
