@@ -74,8 +74,10 @@ void run_pci(int count, char *word[SHELL_ARGS])
 
 /* --- irq */
 
-static const char *fixed_name(unsigned vector)
+static const char *name_of(unsigned vector)
 {
+    if (vector <= IRQ_LAST)
+        return "a message of a PCI device";
     switch (vector) {
     case IRQ_VECTOR_TIMER:
         return "the CPU's own timer";
@@ -115,7 +117,7 @@ static enum output_more irq_row(unsigned at)
     cell_number("count", 12, info.count);
     if (info.gsi < 0)
         format_text(text, sizeof(text), "%s",
-                    info.bound || vector == IRQ_VECTOR_SPURIOUS ? fixed_name(vector) : "nobody asked for it");
+                    info.bound || vector == IRQ_VECTOR_SPURIOUS ? name_of(vector) : "nobody asked for it");
     else if (isa_of(info.gsi) >= 0)
         format_text(text, sizeof(text), "I/O APIC input %d, ISA interrupt %d", info.gsi, isa_of(info.gsi));
     else
