@@ -13,7 +13,9 @@
 #include "arch/x86_64/tsc.h"
 #include "arch/x86_64/xstate.h"
 #include "boot/bootinfo.h"
+#include "drivers/disk_test.h"
 #include "drivers/fb.h"
+#include "drivers/storage.h"
 #include "drivers/uart.h"
 #include "guests/manager.h"
 #include "io/disks.h"
@@ -174,7 +176,7 @@ static void end(bool reboot)
  */
 _Noreturn static void main_stack_start(void)
 {
-    char value[8], without[64];
+    char value[8], without[64], serial[BLOCK_SERIAL_MAX];
 
     if (desc_init_cpu())
         panic("no memory for the task state");
@@ -195,8 +197,11 @@ _Noreturn static void main_stack_start(void)
         vm_spoil_entry(value);
     smp_init(memory_startup_page(), cpu_limit(), vm_cpu_enable, sched_loop);
     sched_begin();
+    storage_init();
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
+    if (option("disk-test", serial, sizeof(serial)))
+        disk_test(serial);
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
     follow_config_console(manager_console());
