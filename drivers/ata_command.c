@@ -40,6 +40,7 @@ const char *ata_parse(struct ata_identity *to, const uint8_t from[ATA_IDENTIFY])
     to->has_48 = commands & BIT(10);
     to->has_flush = commands & BIT(12);
     to->has_flush_ext = (commands & BIT(13)) && to->has_48;
+    to->has_trim = (word(from, ATA_ID_DATASET) & 1) && to->has_48;
     if (to->has_48) {
         sectors = 0;
         for (unsigned i = 0; i < 3; i++)

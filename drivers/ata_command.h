@@ -9,7 +9,7 @@ struct ata_identity {
     uint64_t sectors; /* of BLOCK_SECTOR bytes */
     unsigned shift;   /* a logical sector has BLOCK_SECTOR << shift bytes */
     uint32_t physical_block;
-    bool has_48, has_flush, has_flush_ext;
+    bool has_48, has_flush, has_flush_ext, has_trim;
 };
 
 /* NULL, or why this cannot be a disk. `from`: what IDENTIFY DEVICE answered, little endian. */

@@ -1,6 +1,7 @@
 #include "drivers/storage.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/tsc.h"
+#include "drivers/ahci.h"
 #include "drivers/ata.h"
 #include "drivers/nvme.h"
 #include "drivers/pci.h"
@@ -73,7 +74,7 @@ void storage_add(struct disk *disk)
 
 void storage_init(void)
 {
-    static const struct pci_driver *const drivers[] = { &nvme_driver, &ata_driver };
+    static const struct pci_driver *const drivers[] = { &nvme_driver, &ahci_driver, &ata_driver };
 
     pci_probe(drivers, ARRAY_SIZE(drivers));
 }

@@ -49,6 +49,8 @@
 #define ATA_SECONDARY_IRQ     15
 
 /* --- Commands (ACS-3, 7) --- */
+#define ATA_DATASET       0x06 /* DATA SET MANAGEMENT: ranges of 8 bytes, address 47:0 and count 63:48 */
+#define ATA_DATASET_TRIM  0x01 /* in the feature register */
 #define ATA_READ_DMA_EXT  0x25
 #define ATA_WRITE_DMA_EXT 0x35
 #define ATA_READ_DMA      0xc8
@@ -65,10 +67,12 @@
 #define ATA_ID_SECTORS   60  /* and 61: addressable with 28 bits */
 #define ATA_ID_COMMANDS  83  /* valid if 15:14 are 01; bit 10: 48-bit addresses, 12: FLUSH, 13: FLUSH EXT */
 #define ATA_ID_SECTORS48 100 /* to 103 */
-#define ATA_ID_BLOCKS    106 /* valid if 15:14 are 01; bit 12: 117 counts, bit 13: 2^3:0 logical to a physical \
-                              */
-#define ATA_ID_BLOCK     117 /* and 118: words of a logical sector */
-#define ATA_ID_VALID(w)  (((w)&0xc000u) == 0x4000u)
+#define ATA_ID_BLOCKS                                                                                        \
+    106 /* valid if 15:14 are 01; bit 12: 117 counts, bit 13: 2^3:0 logical to a physical                    \
+         */
+#define ATA_ID_BLOCK    117 /* and 118: words of a logical sector */
+#define ATA_ID_DATASET  169 /* bit 0: TRIM */
+#define ATA_ID_VALID(w) (((w)&0xc000u) == 0x4000u)
 
 /* --- Bus master (1.0, 2): ports from BAR 4, 8 for each channel --- */
 #define ATA_BM_COMMAND 0
