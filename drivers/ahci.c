@@ -216,6 +216,12 @@ static const char *start(struct hba *hba)
 
 static void enable(struct hba *hba)
 {
+    unsigned disks = 0;
+
+    for (unsigned n = 0; n < AHCI_PORTS; n++)
+        disks += hba->port[n] != NULL;
+    if (!disks)
+        return;
     if (pci_interrupt(&hba->pci, interrupt, hba) != 0)
         log_warn("ahci%u: gives no interrupts: it is asked once a second", hba->number);
     for (unsigned n = 0; n < AHCI_PORTS; n++)

@@ -19,7 +19,7 @@
 #define READ_SECONDS 2
 
 /* What is done, one after the other; each goes over the whole area but FLUSH. */
-enum phase { WRITE, FLUSH, READ, ZEROES, READ_ZEROES, REWRITE, DISCARD, COST, PHASES };
+enum phase { WRITE, FLUSH, READ, ZEROES, READ_ZEROES, DISCARD, REWRITE, COST, PHASES };
 
 static struct slot {
     struct block_request request;
@@ -107,8 +107,8 @@ static void go_through(struct slot *slot, bool fill)
 
 static enum block_op operation(void)
 {
-    static const enum block_op ops[] = { BLOCK_WRITE, BLOCK_FLUSH, BLOCK_READ,    BLOCK_WRITE_ZEROES,
-                                         BLOCK_READ,  BLOCK_WRITE, BLOCK_DISCARD, BLOCK_READ };
+    static const enum block_op ops[] = { BLOCK_WRITE, BLOCK_FLUSH,   BLOCK_READ,  BLOCK_WRITE_ZEROES,
+                                         BLOCK_READ,  BLOCK_DISCARD, BLOCK_WRITE, BLOCK_READ };
 
     return ops[phase];
 }

@@ -48,13 +48,14 @@ class Wire(pexpect.fdpexpect.fdspawn):
 class Bochs(Machine):
     time_limit = 240
 
-    def __init__(self, name, iso, memory="512M", smp=1, cpu=CPU, ips=IPS, counted=True, date=None, allow=()):
+    def __init__(self, name, iso, memory="512M", smp=1, cpu=CPU, ips=IPS, counted=True, date=None, allow=(), extra=()):
         """
         counted: always so here. date: what its clock says at the start, a UTC datetime; the same in every run unless given.
-        allow: regular expressions for lines of Bochs' log that the test provokes on purpose.
+        allow: regular expressions for lines of Bochs' log that the test provokes on purpose. extra: further lines of its configuration.
         """
         super().__init__(name)
         self.allow = allow
+        self.extra = extra
         self.bochs_log = os.path.join(OUT, name + ".bochs.log")
         self.disk = os.path.join(OUT, name + ".img")
         self.remove_disk()  # what a run that was killed may have left
@@ -72,6 +73,7 @@ class Bochs(Machine):
             config = re.sub(r"^#.*\n", "", file.read(), flags=re.M)
         config = config.format(cpu=cpu, smp=smp, ips=ips, megabytes=megabytes, disk=self.disk, port=listener.getsockname()[1],
                                log=self.bochs_log, sync="none", time=int(date.timestamp()))
+        config = "\n".join([config, *self.extra, ""])
         path = os.path.join(OUT, self.name + ".bochsrc")
         go = os.path.join(OUT, self.name + ".go")
         for file, text in ((path, config), (go, "c\n")):
