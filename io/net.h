@@ -159,8 +159,8 @@ struct net_port {
     struct net_bucket rate; /* of bytes */
     struct net_bucket storm;
     struct net_counts counts;
-    struct lock receiving; /* guards what follows and what is received. Nothing of the switch is taken under
-                              it but a capture's */
+    struct lock
+        receiving; /* guards what follows and what is received. Nothing of the switch is taken under it */
     bool open;
     unsigned takes; /* enum net_takes */
     net_receive *receive;
