@@ -203,6 +203,16 @@ const struct shell_command shell_commands[] = {
       "Each vector that is in use, how often it came, and where it comes from.\n"
       "Those of guests are not among them.",
       run_irq },
+    { "networks", "[--json]", 0,
+      "the networks and who is in them\n"
+      "Each port with its address, VLANs, and the frames that it sent, received and lost, and why.\n"
+      "A port is NAME/N, a VM's N-th card from 0, or the machine's card that is the uplink.",
+      run_networks },
+    { "capture", "NETWORK|PORT [COUNT]", 2,
+      "show what passes in a network, as a pcap file\n"
+      "COUNT frames, or until a key is typed, in base64; tools/pcap makes a file of the log of this line.\n"
+      "Frames are cut to 1518 bytes. What this line is too slow for is lost, and counted.",
+      run_capture },
     { "config", "", 0,
       "the config that was read\n"
       "plinth.toml as it is on the boot medium.\n"

@@ -38,6 +38,10 @@ void run_irq(int count, char *word[SHELL_ARGS]);
 /* disklist.c: the machine's disks */
 void run_disks(int count, char *word[SHELL_ARGS]);
 
+/* networks.c: the networks between VMs */
+void run_networks(int count, char *word[SHELL_ARGS]);
+void run_capture(int count, char *word[SHELL_ARGS]);
+
 /* trace.c: the flight recorder */
 void run_trace(int count, char *word[SHELL_ARGS]);
 

@@ -25,6 +25,7 @@ static struct {
     bool running;
     bool json;          /* the running command was told --json */
     bool (*step)(void); /* what is left of the running command; NULL: nothing */
+    void (*end)(void);  /* what it wants done at its end; NULL: nothing */
     struct timer retry;
     char ahead[256];                 /* typed while a command runs */
     unsigned ahead_head, ahead_tail; /* free-running */
@@ -159,6 +160,9 @@ static bool work_step(struct sched_work *work)
         return false;
     }
     shell.step = NULL;
+    if (shell.end)
+        shell.end();
+    shell.end = NULL;
     shell.running = false;
     if (wire_in_shell()) {
         shell_prompt();
@@ -170,6 +174,11 @@ static bool work_step(struct sched_work *work)
 void shell_go_on(bool (*step)(void))
 {
     shell.step = step;
+}
+
+void shell_at_end(void (*end)(void))
+{
+    shell.end = end;
 }
 
 static void retry(struct timer *timer)

@@ -57,6 +57,9 @@ void shell_input(char c);
  */
 void shell_go_on(bool (*step)(void));
 
+/* Has `end` called once when the running command ends, in whatever way. Called by a command's run(). */
+void shell_at_end(void (*end)(void));
+
 /* Begins a new input line; while a command runs, its end does. */
 void shell_prompt(void);
 
