@@ -9,8 +9,6 @@
 
 /* --- the schema --- */
 
-#define STRING(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
-
 static const char *const stopped_names[] = {
     [ALL_STOPPED_SHELL] = "shell",
     [ALL_STOPPED_POWEROFF] = "poweroff",
@@ -58,6 +56,7 @@ static const struct key vm_keys[VM_KEYS] = {
     [VM_CONSOLE] = { "console", KIND_TEXT, false, STRING(config_vm, console), "\"com2\"", NULL },
     [VM_RESERVE] = { "reserve", KIND_RESERVE, false, offsetof(struct config_vm, share), 0, "\"2ms/10ms\"",
                      NULL },
+    [VM_NETWORKS] = { "networks", KIND_NICS, false, 0, 0, "[\"lan0\"]", NULL },
     [VM_DISKS] = { "disks", KIND_DISKS, false, 0, 0, "[{ source = \"part:root\" }]", NULL },
 };
 
@@ -101,6 +100,9 @@ static const struct elements modules = { "module",
 static const struct elements disks = { "disk", "\"part:root\" or { source = \"part:root\", readonly = true }",
                                        &disk_table, CONFIG_MAX_DISKS,
                                        ELEMENTS(config_disk, disk, disk_count) };
+static const struct elements nics = { "network", "\"lan0\" or { name = \"lan0\", vlan = 10 }",
+                                      &config_nic_table, CONFIG_MAX_NICS,
+                                      ELEMENTS(config_nic, nic, nic_count) };
 
 /* --- errors --- */
 
@@ -144,6 +146,9 @@ static void unknown_key(struct reader *r, const struct table *table, struct toml
         add_error(r, step->place, "unknown key '%s' in %s; it belongs below [vm.NAME]", step->key, r->where);
     else if (table != &host_table && find_key(&host_table, step->key))
         add_error(r, step->place, "unknown key '%s' in %s; it belongs below [host]", step->key, r->where);
+    else if (table != &config_network_table && find_key(&config_network_table, step->key))
+        add_error(r, step->place, "unknown key '%s' in %s; it belongs below [network.NAME]", step->key,
+                  r->where);
     else
         add_error(r, step->place, "unknown key '%s' in %s; docs/config.md lists the known ones", step->key,
                   r->where);
@@ -160,6 +165,10 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
         [KIND_AFTER] = "an array such as ",   [KIND_PIN] = "a string such as ",
         [KIND_RESERVE] = "a string such as ", [KIND_DISKS] = "an array such as ",
         [KIND_SOURCE] = "a string such as ",  [KIND_RATE] = "a string such as ",
+        [KIND_NICS] = "an array such as ",    [KIND_NETWORK] = "a string such as ",
+        [KIND_MAC] = "a string such as ",     [KIND_BITRATE] = "a string such as ",
+        [KIND_UPLINK] = "a string such as ",  [KIND_MTU] = "an integer such as ",
+        [KIND_TRUNK] = "an array such as ",
     };
 
     add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
@@ -169,12 +178,14 @@ static void wrong_type(struct reader *r, struct toml_place place, const struct k
 static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
 {
     static const enum toml_type types[] = {
-        [KIND_TEXT] = TOML_STRING,    [KIND_WORDS] = TOML_STRING,  [KIND_PATH] = TOML_STRING,
-        [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER, [KIND_FLAG] = TOML_BOOLEAN,
-        [KIND_LIMIT] = TOML_INTEGER,  [KIND_CHOICE] = TOML_STRING, [KIND_PREFIX] = TOML_STRING,
-        [KIND_MODULES] = TOML_ARRAY,  [KIND_AFTER] = TOML_ARRAY,   [KIND_PIN] = TOML_STRING,
-        [KIND_RESERVE] = TOML_STRING, [KIND_DISKS] = TOML_ARRAY,   [KIND_SOURCE] = TOML_STRING,
-        [KIND_RATE] = TOML_STRING,
+        [KIND_TEXT] = TOML_STRING,    [KIND_WORDS] = TOML_STRING,   [KIND_PATH] = TOML_STRING,
+        [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER,  [KIND_FLAG] = TOML_BOOLEAN,
+        [KIND_LIMIT] = TOML_INTEGER,  [KIND_CHOICE] = TOML_STRING,  [KIND_PREFIX] = TOML_STRING,
+        [KIND_MODULES] = TOML_ARRAY,  [KIND_AFTER] = TOML_ARRAY,    [KIND_PIN] = TOML_STRING,
+        [KIND_RESERVE] = TOML_STRING, [KIND_DISKS] = TOML_ARRAY,    [KIND_SOURCE] = TOML_STRING,
+        [KIND_RATE] = TOML_STRING,    [KIND_NICS] = TOML_ARRAY,     [KIND_NETWORK] = TOML_STRING,
+        [KIND_MAC] = TOML_STRING,     [KIND_BITRATE] = TOML_STRING, [KIND_UPLINK] = TOML_STRING,
+        [KIND_MTU] = TOML_INTEGER,    [KIND_TRUNK] = TOML_ARRAY,
     };
     void *field = (char *)base + key->offset;
 
@@ -216,8 +227,17 @@ static void set_value(struct reader *r, const struct key *key, void *base, const
     case KIND_RATE:
         value_rate(r, key, field, event);
         break;
+    case KIND_NETWORK:
+    case KIND_MAC:
+    case KIND_BITRATE:
+    case KIND_UPLINK:
+    case KIND_MTU:
+        value_network(r, key, field, event);
+        break;
     case KIND_MODULES: /* their elements follow */
     case KIND_DISKS:
+    case KIND_NICS:
+    case KIND_TRUNK:
     case KIND_AFTER:
         break;
     }
@@ -250,6 +270,10 @@ static void on_key(struct reader *r, const struct table *table, void *base, stru
             on_element(r, &modules, level + 1, event);
         else if (key->kind == KIND_DISKS)
             on_element(r, &disks, level + 1, event);
+        else if (key->kind == KIND_NICS)
+            on_element(r, &nics, level + 1, event);
+        else if (key->kind == KIND_TRUNK)
+            value_trunk(r, base, level + 1, event);
         else if (key->kind == KIND_AFTER)
             on_after(r, level + 1, event);
         return;
@@ -335,7 +359,7 @@ struct config_vm *config_find_vm(struct config *config, const char *name)
     return NULL;
 }
 
-static bool is_vm_name(const char *name)
+bool config_is_name(const char *name)
 {
     for (const char *c = name; *c; c++)
         if (!((*c >= '0' && *c <= '9') || (*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || *c == '_' ||
@@ -367,11 +391,11 @@ static struct config_vm *vm_of(struct reader *r, const struct toml_step *name)
 
     if (vm)
         return vm;
-    if (is_vm_name(name->key) && r->config->vm_count < CONFIG_MAX_VMS)
+    if (config_is_name(name->key) && r->config->vm_count < CONFIG_MAX_VMS)
         return add_vm(r->config, name);
     if (!refuse_once(r, name))
         return NULL;
-    if (!is_vm_name(name->key))
+    if (!config_is_name(name->key))
         add_error(r, name->place, "'%s' is no name for a VM: 1 to %d letters, digits, '-' and '_'", name->key,
                   CONFIG_NAME_MAX - 1);
     else
@@ -402,6 +426,49 @@ static bool on_host_table(struct reader *r, const struct toml_step *name)
     return true;
 }
 
+/* The table of a network begins. */
+static bool on_network_table(struct reader *r, const struct toml_step *name)
+{
+    struct config_network *network = config_make_network(r->config, name->key, name->place);
+
+    if (network && !network->described) {
+        network->described = true;
+        return true;
+    }
+    if (network)
+        add_error(r, name->place, "[network.%s] was described already in line %u; put both together",
+                  name->key, network->place.line);
+    else if (!config_is_name(name->key))
+        add_error(r, name->place, "'%s' is no name for a network: 1 to %d letters, digits, '-' and '_'",
+                  name->key, CONFIG_NAME_MAX - 1);
+    else
+        add_error(r, name->place, "[network.%s] is one too many: there can be %d networks", name->key,
+                  CONFIG_MAX_NETWORKS);
+    return false;
+}
+
+/* A value below the table of a network, which was there before unless it came as network.NAME.KEY = VALUE. */
+static void on_network(struct reader *r, const struct toml_event *event)
+{
+    const struct toml_step *name = &event->path[1];
+    struct config_network *network = config_make_network(r->config, name->key, name->place);
+
+    if (!network) {
+        if (refuse_once(r, name))
+            (void)on_network_table(r, name); /* says why not */
+        return;
+    }
+    network->described = true;
+    format_text(r->where, sizeof(r->where), "[network.%s]", network->name);
+    on_key(r, &config_network_table, network, network->at, 2, event);
+}
+
+static const struct {
+    const char *name, *header;
+    unsigned depth; /* of a value below it, at least */
+} roots[] = { { "host", "[host]", 2 }, { "vm", "[vm.NAME]", 3 }, { "network", "[network.NAME]", 3 } };
+enum root { ROOT_HOST, ROOT_VM, ROOT_NETWORK };
+
 static void unknown_root(struct reader *r, const struct toml_event *event)
 {
     const struct toml_step *step = &event->path[0];
@@ -412,41 +479,53 @@ static void unknown_root(struct reader *r, const struct toml_event *event)
         add_error(r, step->place, "'%s' stands outside of a table; put it below [vm.NAME]", step->key);
     else if (find_key(&host_table, step->key))
         add_error(r, step->place, "'%s' stands outside of a table; put it below [host]", step->key);
-    else if (spelt_like(step->key, "host") || spelt_like(step->key, "vm"))
-        add_error(r, step->place, "unknown table '%s'; did you mean '%s'?", step->key,
-                  spelt_like(step->key, "host") ? "host" : "vm");
-    else
+    else if (find_key(&config_network_table, step->key))
+        add_error(r, step->place, "'%s' stands outside of a table; put it below [network.NAME]", step->key);
+    else {
+        for (unsigned i = 0; i < ARRAY_SIZE(roots); i++) {
+            if (!spelt_like(step->key, roots[i].name))
+                continue;
+            add_error(r, step->place, "unknown table '%s'; did you mean '%s'?", step->key, roots[i].name);
+            return;
+        }
         add_error(r, step->place,
-                  "unknown table or key '%s'; a VM is described below [vm.NAME], all else below [host]",
+                  "unknown table or key '%s'; a VM is described below [vm.NAME], a network below "
+                  "[network.NAME], all else below [host]",
                   step->key);
+    }
 }
 
 /* A table or value. False: a table that nobody knows. */
 static bool on_value(struct reader *r, const struct toml_event *event)
 {
     const struct toml_step *path = event->path;
-    bool table = event->type == TOML_TABLE;
-    bool host = strcmp(path[0].key, "host") == 0;
+    unsigned root = 0;
 
     r->vm = NULL;
-    if (!host && strcmp(path[0].key, "vm") != 0) {
+    while (root < ARRAY_SIZE(roots) && strcmp(path[0].key, roots[root].name) != 0)
+        root++;
+    if (root == ARRAY_SIZE(roots)) {
         unknown_root(r, event);
         return false;
     }
-    if (!table && event->depth < (host ? 2u : 3u)) {
+    if (event->type != TOML_TABLE && event->depth < roots[root].depth) {
         add_error(r, event->place, "'%s' must be a table, not %s; write %s on a line of its own",
-                  path[event->depth - 1].key, toml_type_name(event->type), host ? "[host]" : "[vm.NAME]");
+                  path[event->depth - 1].key, toml_type_name(event->type), roots[root].header);
         return false;
     }
     if (event->depth == 1)
-        return host ? on_host_table(r, &path[0]) : true;
-    if (host) {
+        return root == ROOT_HOST ? on_host_table(r, &path[0]) : true;
+    if (root == ROOT_HOST) {
         format_text(r->where, sizeof(r->where), "[host]");
         on_key(r, &host_table, r->config, r->config->at, 1, event);
         return false;
     }
     if (event->depth == 2)
-        return on_vm_table(r, &path[1]);
+        return root == ROOT_VM ? on_vm_table(r, &path[1]) : on_network_table(r, &path[1]);
+    if (root == ROOT_NETWORK) {
+        on_network(r, event);
+        return false;
+    }
     r->vm = vm_of(r, &path[1]);
     if (r->vm) {
         format_text(r->where, sizeof(r->where), "[vm.%s]", r->vm->name);
@@ -461,7 +540,7 @@ static void on_syntax_error(struct reader *r, const struct toml_event *event)
     const struct toml_step *path = event->path;
 
     r->vm = NULL;
-    if (event->depth >= 2 && strcmp(path[0].key, "vm") == 0 && is_vm_name(path[1].key)) {
+    if (event->depth >= 2 && strcmp(path[0].key, "vm") == 0 && config_is_name(path[1].key)) {
         r->vm = config_find_vm(r->config, path[1].key);
         if (!r->vm && r->config->vm_count < CONFIG_MAX_VMS)
             r->vm = add_vm(r->config, &path[1]);
@@ -516,6 +595,9 @@ static void check_vm(struct reader *r, struct config_vm *vm)
     format_text(r->where, sizeof(r->where), "a disk of [vm.%s]", vm->name);
     for (unsigned i = 0; i < vm->disk_count; i++)
         check_required(r, &disk_table, vm->disk[i].at, vm->disk[i].place);
+    format_text(r->where, sizeof(r->where), "a network of [vm.%s]", vm->name);
+    for (unsigned i = 0; i < vm->nic_count; i++)
+        check_required(r, &config_nic_table, vm->nic[i].at, vm->nic[i].place);
 }
 
 int config_parse(struct config *config, const char *text, size_t size)

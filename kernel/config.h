@@ -13,6 +13,16 @@
 #define CONFIG_MAX_MODULES   8
 #define CONFIG_MAX_AFTER     8
 #define CONFIG_MAX_DISKS     8
+#define CONFIG_MAX_NICS      4 /* network cards of a VM */
+#define CONFIG_MAX_NETWORKS  32
+#define CONFIG_MAX_TRUNK     16 /* VLANs with tags of a card */
+#define CONFIG_MAX_VLAN      4094
+#define CONFIG_MIN_MTU       576
+#define CONFIG_MAX_MTU       65535
+#define CONFIG_MAX_STORM     1000000
+#define CONFIG_UPLINK_MAX    16              /* "pci:00:03.0" */
+#define CONFIG_MIN_BITRATE   UINT64_C(64000) /* bits a second */
+#define CONFIG_MAX_BITRATE   UINT64_C(400000000000)
 #define CONFIG_MAX_ERRORS    16
 #define CONFIG_NAME_MAX      32 /* VM names: [A-Za-z0-9_-]+ */
 #define CONFIG_PATH_MAX      128
@@ -44,6 +54,8 @@ enum config_host_key {
 };
 enum config_module_key { MODULE_PATH, MODULE_CMDLINE, MODULE_KEYS };
 enum config_disk_key { DISK_SOURCE, DISK_READONLY, DISK_IOPS, DISK_BANDWIDTH, DISK_KEYS };
+enum config_nic_key { NIC_NAME, NIC_MAC, NIC_VLAN, NIC_TRUNK, NIC_RATE, NIC_MAC_SPOOFING, NIC_KEYS };
+enum config_network_key { NETWORK_UPLINK, NETWORK_MTU, NETWORK_STORM, NETWORK_KEYS };
 enum config_vm_key {
     VM_CPUS,
     VM_MEMORY,
@@ -64,6 +76,7 @@ enum config_vm_key {
     VM_RESERVE,
     VM_CONSOLE,
     VM_DISKS,
+    VM_NETWORKS,
     VM_KEYS
 };
 
@@ -90,6 +103,35 @@ struct config_disk {
     bool readonly;      /* default false */
     unsigned iops;      /* requests a second, 1 .. CONFIG_MAX_IOPS; 0: no limit */
     uint64_t bandwidth; /* bytes a second, CONFIG_MIN_BANDWIDTH .. CONFIG_MAX_BANDWIDTH; 0: no limit */
+};
+
+/*
+ * One of a VM's network cards, in the order in which it sees them: networks = ["lan0", { name = "lan1", mac =
+ * "52:54:00:12:34:56", vlan = 10, trunk = [20, 30], rate = "100Mbit" }].
+ */
+struct config_nic {
+    struct toml_place at[NIC_KEYS];
+    struct toml_place place;    /* of the element in the array */
+    char name[CONFIG_NAME_MAX]; /* of the network */
+    uint8_t mac[6];             /* always there: config_derive_mac() if the file has none */
+    unsigned vlan; /* of frames without a tag, 1 .. CONFIG_MAX_VLAN; 0: the network's own, or with a
+                      trunk: no such frames */
+    unsigned trunk_count;
+    uint16_t trunk[CONFIG_MAX_TRUNK]; /* VLANs whose frames have a tag */
+    uint64_t rate;                    /* bits a second that it may send, CONFIG_MIN_BITRATE ..; 0: no limit */
+    bool mac_spoofing;                /* it may send with any address; default false */
+};
+
+/* A network: of [network.NAME], or one that a VM names and no table describes. */
+struct config_network {
+    struct toml_place at[NETWORK_KEYS];
+    struct toml_place place; /* of its name, in the header or where a VM names it first */
+    bool described;          /* by a table */
+    char name[CONFIG_NAME_MAX];
+    char uplink[CONFIG_UPLINK_MAX]; /* the machine's card that leads out; empty: none */
+    unsigned mtu;                   /* CONFIG_MIN_MTU .. CONFIG_MAX_MTU; default 1500 */
+    unsigned
+        storm; /* broadcasts and the like that each card may send in a second; default 1000, 0: no limit */
 };
 
 /* One element of `after`. */
@@ -123,6 +165,8 @@ struct config_vm {
     struct config_module module[CONFIG_MAX_MODULES];
     unsigned disk_count;
     struct config_disk disk[CONFIG_MAX_DISKS];
+    unsigned nic_count;
+    struct config_nic nic[CONFIG_MAX_NICS];
     bool autostart;                   /* default true */
     bool debug_exit;                  /* isa-debug-exit at port 0xf4; default false */
     char console[CONFIG_CONSOLE_MAX]; /* its own COM port, as uart_parse() takes it; empty: the wire */
@@ -150,6 +194,8 @@ struct config {
     bool echo_consoles;                       /* every console's lines on the serial line; default false */
     unsigned vm_count;
     struct config_vm vm[CONFIG_MAX_VMS];
+    unsigned network_count;
+    struct config_network network[CONFIG_MAX_NETWORKS];
     unsigned error_count; /* may exceed CONFIG_MAX_ERRORS: the first ones are kept, in the order of lines */
     struct config_error error[CONFIG_MAX_ERRORS];
 };

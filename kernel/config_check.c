@@ -175,4 +175,5 @@ void config_check_whole(struct config *config)
     for (unsigned i = 0; i < config->vm_count; i++)
         check_console(config, i);
     check_circles(config);
+    config_check_networks(config);
 }

@@ -16,6 +16,10 @@ void config_sort_errors(struct config *config);
 
 struct config_vm *config_find_vm(struct config *config, const char *name);
 
+/* config_net.c: networks that VMs name are made, cards get their addresses; no two may have the same in a
+ * network, and no two networks one uplink. */
+void config_check_networks(struct config *config);
+
 /* An `attach` that names no VM, or one that the wire does not show, is taken back; no two consoles may have
  * one port; a VM has a disk once; `after` gets its VMs' numbers and may make no circle; `cap` must fit `cpus`
  * and `reserve`. */

@@ -24,6 +24,13 @@ enum kind {
     KIND_DISKS,   /* an array of tables */
     KIND_SOURCE,  /* a string: what a disk is */
     KIND_RATE,    /* a string: bytes a second, into uint64_t */
+    KIND_NICS,    /* an array of network cards */
+    KIND_NETWORK, /* a string: the name of a network */
+    KIND_MAC,     /* a string: an address, into 6 bytes */
+    KIND_BITRATE, /* a string: bits a second, into uint64_t */
+    KIND_UPLINK,  /* a string: a network card of the machine */
+    KIND_MTU,     /* an integer, into unsigned */
+    KIND_TRUNK,   /* an array of integers: VLANs, into struct config_nic */
 };
 
 struct key {
@@ -41,6 +48,8 @@ struct table {
     const struct key *keys;
     unsigned count;
 };
+
+#define STRING(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
 
 struct reader {
     struct config *config;
@@ -66,6 +75,17 @@ void value_prefix(struct reader *r, const struct key *key, char *to, const struc
 void value_cpus(struct reader *r, const struct key *key, void *to, const struct toml_event *event);
 void value_source(struct reader *r, const struct key *key, char *to, const struct toml_event *event);
 void value_rate(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event);
+
+/* config_net.c: those of networks and their cards; of a trunk the element path[level]. */
+void value_network(struct reader *r, const struct key *key, void *to, const struct toml_event *event);
+void value_trunk(struct reader *r, struct config_nic *nic, unsigned level, const struct toml_event *event);
+extern const struct table config_nic_table, config_network_table;
+
+/* Letters, digits, '-' and '_', as VMs and networks are called. */
+bool config_is_name(const char *name);
+
+/* Finds a network, or adds it with its defaults; NULL: there are CONFIG_MAX_NETWORKS, or the name is none. */
+struct config_network *config_make_network(struct config *config, const char *name, struct toml_place place);
 
 /* Why `path` cannot name a file of the image, to follow the key in a sentence; NULL if it can. */
 const char *config_path_fault(const char *path);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "kernel/config.h"
 #include "kernel/config_disk.h"
+#include "kernel/config_net.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,6 +19,31 @@ static void check_disk(const struct config_disk *disk)
     assert(config_read_source(disk->source, &kind, &name) == NULL && name[0] && kind < CONFIG_DISK_KINDS);
     assert(disk->iops <= CONFIG_MAX_IOPS && disk->bandwidth <= CONFIG_MAX_BANDWIDTH);
     assert(disk->bandwidth == 0 || disk->bandwidth >= CONFIG_MIN_BANDWIDTH);
+}
+
+/* Of a VM without an error: its network is there, and its values are in their ranges. */
+static void check_nic(const struct config_nic *nic)
+{
+    unsigned network = 0;
+
+    while (network < config.network_count && strcmp(config.network[network].name, nic->name) != 0)
+        network++;
+    assert(network < config.network_count);
+    assert(!(nic->mac[0] & 1) &&
+           (nic->mac[0] | nic->mac[1] | nic->mac[2] | nic->mac[3] | nic->mac[4] | nic->mac[5]));
+    assert(nic->vlan <= CONFIG_MAX_VLAN && nic->trunk_count <= CONFIG_MAX_TRUNK);
+    for (unsigned i = 0; i < nic->trunk_count; i++)
+        assert(nic->trunk[i] >= 1 && nic->trunk[i] <= CONFIG_MAX_VLAN && nic->trunk[i] != nic->vlan);
+    assert(nic->rate == 0 || (nic->rate >= CONFIG_MIN_BITRATE && nic->rate <= CONFIG_MAX_BITRATE));
+}
+
+static void check_network(const struct config_network *network)
+{
+    assert(memchr(network->name, 0, sizeof(network->name)) && network->name[0]);
+    assert(memchr(network->uplink, 0, sizeof(network->uplink)));
+    assert(network->uplink[0] == '\0' || config_read_uplink(network->uplink) == NULL);
+    assert(network->mtu >= CONFIG_MIN_MTU && network->mtu <= CONFIG_MAX_MTU &&
+           network->storm <= CONFIG_MAX_STORM);
 }
 
 static void check_vm(const struct config_vm *vm)
@@ -38,6 +64,9 @@ static void check_vm(const struct config_vm *vm)
     assert(vm->disk_count <= CONFIG_MAX_DISKS);
     if (vm->broken)
         return;
+    assert(vm->nic_count <= CONFIG_MAX_NICS);
+    for (unsigned i = 0; i < vm->nic_count && !vm->broken; i++)
+        check_nic(&vm->nic[i]);
     for (unsigned i = 0; i < vm->disk_count; i++)
         check_disk(&vm->disk[i]);
     assert(vm->memory > 0);
@@ -58,7 +87,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert((result == 0) == (config.error_count == 0));
     for (unsigned i = 0; i < config.error_count && i < CONFIG_MAX_ERRORS; i++)
         assert(config.error[i].line > 0 && config.error[i].column > 0 && config.error[i].text[0]);
-    assert(config.vm_count <= CONFIG_MAX_VMS);
+    assert(config.vm_count <= CONFIG_MAX_VMS && config.network_count <= CONFIG_MAX_NETWORKS);
+    for (unsigned i = 0; i < config.network_count; i++)
+        check_network(&config.network[i]);
     for (unsigned i = 0; i < config.vm_count; i++) {
         check_vm(&config.vm[i]);
         broken |= config.vm[i].broken;
