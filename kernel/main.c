@@ -19,6 +19,7 @@
 #include "drivers/uart.h"
 #include "guests/manager.h"
 #include "io/disks.h"
+#include "guests/netports.h"
 #include "kernel/crashtest.h"
 #include "kernel/irq.h"
 #include "kernel/log.h"
@@ -204,6 +205,7 @@ _Noreturn static void main_stack_start(void)
         disk_test(serial);
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
+    netports_init(manager_config());
     follow_config_console(manager_console());
     wire_configure(manager_config());
     ports_open();

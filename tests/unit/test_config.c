@@ -531,8 +531,8 @@ static void refuses_unknown_tables(void **state)
     } rows[] = {
         { "[hots]\nattach = 1\nx = 2\n", "4:2 unknown table 'hots'; did you mean 'host'?\n" },
         { "[vms.b]\nmemory = 1\n", "4:2 unknown table 'vms'; did you mean 'vm'?\n" },
-        { "[web]\nmemory = 1\n",
-          "4:2 unknown table or key 'web'; a VM is described below [vm.NAME], a network below [network.NAME], all else below [host]\n" },
+        { "[web]\nmemory = 1\n", "4:2 unknown table or key 'web'; a VM is described below [vm.NAME], a "
+                                 "network below [network.NAME], all else below [host]\n" },
         { "[vm.b.disk]\nsize = 1\n", "4:5 [vm.b] has no memory; add a line such as: memory = \"256M\"\n"
                                      "4:5 [vm.b] has no kernel; add a line such as: kernel = \"vmlinuz\"\n"
                                      "4:7 unknown key 'disk' in [vm.b]; did you mean 'disks'?\n" },
@@ -553,7 +553,8 @@ static void refuses_unknown_tables(void **state)
     expect_errors("memory = '1G'\nattach = 'a'\nfoo = { a = 1, b = 2 }\nhost = 1\nvm = 2\nvm.c = 3\n",
                   "1:1 'memory' stands outside of a table; put it below [vm.NAME]\n"
                   "2:1 'attach' stands outside of a table; put it below [host]\n"
-                  "3:1 unknown table or key 'foo'; a VM is described below [vm.NAME], a network below [network.NAME], all else below [host]\n"
+                  "3:1 unknown table or key 'foo'; a VM is described below [vm.NAME], a network below "
+                  "[network.NAME], all else below [host]\n"
                   "4:8 'host' must be a table, not an integer; write [host] on a line of its own\n"
                   "5:6 'vm' must be a table, not an integer; write [vm.NAME] on a line of its own\n"
                   "6:8 'c' must be a table, not an integer; write [vm.NAME] on a line of its own\n");
