@@ -14,7 +14,9 @@
 #include "arch/x86_64/xstate.h"
 #include "boot/bootinfo.h"
 #include "drivers/disk_test.h"
+#include "drivers/e1000.h"
 #include "drivers/fb.h"
+#include "drivers/net_test.h"
 #include "drivers/storage.h"
 #include "drivers/uart.h"
 #include "guests/manager.h"
@@ -199,10 +201,13 @@ _Noreturn static void main_stack_start(void)
     smp_init(memory_startup_page(), cpu_limit(), vm_cpu_enable, sched_loop);
     sched_begin();
     storage_init();
+    e1000_init();
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
     if (option("disk-test", serial, sizeof(serial)))
         disk_test(serial);
+    if (option("net-test", serial, sizeof(serial)))
+        net_test(serial);
     machine_set_clock(cmos_utc_seconds);
     manager_init(&bootinfo, handoff_tsc);
     netports_init(manager_config());
