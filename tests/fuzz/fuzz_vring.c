@@ -21,6 +21,11 @@ static const uint8_t *material; /* what the thread writes */
 static size_t material_size;
 static volatile unsigned sum;
 
+static uint16_t word(size_t i)
+{
+    return (uint16_t)(material[i] | material[i + 1] << 8);
+}
+
 /* Waits for nothing: the two run into each other as they like. */
 static void *rewrite(void *unused)
 {
@@ -29,8 +34,7 @@ static void *rewrite(void *unused)
     (void)unused;
     for (unsigned round = 0; round < 4; round++)
         for (size_t i = 0; i + 3 < material_size; i += 4)
-            __atomic_store_n(&area[(material[i] | material[i + 1] << 8) % (AREA / 2)],
-                             (uint16_t)(material[i + 2] | material[i + 3] << 8), __ATOMIC_RELAXED);
+            __atomic_store_n(&area[word(i) % (AREA / 2)], word(i + 2), __ATOMIC_RELAXED);
     return NULL;
 }
 

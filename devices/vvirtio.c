@@ -1,0 +1,654 @@
+/* Virtio over PCI. Section numbers are those of OASIS virtio 1.2. */
+#include "devices/vvirtio.h"
+#include "lib/errno.h"
+#include "lib/string.h"
+
+/* BAR 0. */
+#define BAR_SIZE  0x8000u
+#define PAGE(n)   ((uint32_t)(n) << 12)
+#define AT_COMMON 0u
+#define AT_ISR    1u
+#define AT_DEVICE 2u
+#define AT_NOTIFY 3u
+#define AT_TABLE  4u
+#define AT_PBA    5u
+
+#define NOTIFY_MULTIPLIER 4u
+
+/* Dwords of configuration space; the capabilities in the order of their list. */
+#define HEADER_ID        0
+#define HEADER_COMMAND   1
+#define HEADER_CLASS     2
+#define HEADER_SUBSYSTEM 11
+#define HEADER_CAPS      13
+#define CAP_MSIX         (0x40 / 4)
+#define CAP_COMMON       (0x50 / 4)
+#define CAP_NOTIFY       (0x60 / 4)
+#define CAP_ISR          (0x74 / 4)
+#define CAP_DEVICE       (0x84 / 4)
+#define CAP_ACCESS       (0x94 / 4)
+#define CAP_BAR          1 /* dwords of a struct virtio_pci_cap */
+#define CAP_OFFSET       2
+#define CAP_LENGTH       3
+#define CAP_EXTRA        4
+
+#define COMMAND_MASTER  BIT(2)
+#define COMMAND_NO_INTX BIT(10)
+#define STATUS_INTX     BIT(19) /* PCI 3.0, 6.2.3 */
+#define STATUS_CAPS     BIT(20)
+
+#define DRIVER_STATUS                                                                                        \
+    (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
+
+static uint8_t status_of(const struct vvirtio *v)
+{
+    return __atomic_load_n(&v->s.status, __ATOMIC_RELAXED);
+}
+
+/* --- Interrupts
+ * ---------------------------------------------------------------------------------------------
+ */
+
+/* 4.1.4.5.1: the queue's bit is set only without MSI-X, the other one always. */
+static void set_isr(struct vvirtio *v, uint8_t bit)
+{
+    __atomic_fetch_or(&v->s.isr, bit, __ATOMIC_SEQ_CST);
+}
+
+static void interrupt_config(struct vvirtio *v)
+{
+    if (!(status_of(v) & VIRTIO_DRIVER_OK))
+        return;
+    set_isr(v, VIRTIO_ISR_CONFIG);
+    vmsix_raise(&v->msix, __atomic_load_n(&v->s.config_vector, __ATOMIC_RELAXED));
+}
+
+void vvirtio_interrupt(struct vvirtio *v, struct vvirtio_queue *queue)
+{
+    bool wanted;
+    unsigned vector;
+
+    lock_take(&queue->lock);
+    wanted = queue->running && vring_should_notify(&queue->ring);
+    vector = queue->s.vector;
+    lock_release(&queue->lock);
+    if (!wanted)
+        return;
+    if (vmsix_enabled(&v->msix))
+        vmsix_raise(&v->msix, vector);
+    else
+        set_isr(v, VIRTIO_ISR_QUEUE);
+}
+
+void vvirtio_needs_reset(struct vvirtio *v)
+{
+    if (!(__atomic_fetch_or(&v->s.status, VIRTIO_NEEDS_RESET, __ATOMIC_SEQ_CST) & VIRTIO_NEEDS_RESET))
+        interrupt_config(v);
+}
+
+void vvirtio_config_changed(struct vvirtio *v)
+{
+    __atomic_fetch_add(&v->s.generation, 1, __ATOMIC_SEQ_CST);
+    interrupt_config(v);
+}
+
+/* --- Buffers
+ * ------------------------------------------------------------------------------------------------
+ */
+
+int vvirtio_pop(struct vvirtio *v, struct vvirtio_queue *queue, struct vring_chain *chain,
+                struct vring_segment *segment, unsigned max)
+{
+    int taken;
+
+    if (!queue->running)
+        return 0;
+    taken = vring_pop(&queue->ring, chain, segment, max);
+    if (unlikely(taken < 0)) {
+        vvirtio_needs_reset(v);
+        return 0;
+    }
+    queue->held += (unsigned)taken;
+    return taken;
+}
+
+void vvirtio_push(struct vvirtio_queue *queue, const struct vring_chain *chain, uint32_t written)
+{
+    queue->held--;
+    if (likely(queue->running))
+        vring_push(&queue->ring, chain, written);
+}
+
+/* --- Queues
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static struct vring_config ring_config(uint64_t features, const struct vvirtio_queue_state *s)
+{
+    return (struct vring_config){
+        .desc = s->desc,
+        .driver = s->driver,
+        .device = s->device,
+        .size = s->size,
+        .packed = features & VIRTIO_F_PACKED,
+        .event_idx = features & VIRTIO_F_EVENT_IDX,
+        .indirect = features & VIRTIO_F_INDIRECT,
+    };
+}
+
+/* Whether the device may take buffers follows from the state. The queue's lock is held. */
+static void update_running(const struct vvirtio *v, struct vvirtio_queue *queue)
+{
+    queue->running = queue->s.enabled && !queue->s.resetting && !v->s.resetting &&
+                     (status_of(v) & VIRTIO_DRIVER_OK);
+}
+
+static void update_all(struct vvirtio *v)
+{
+    for (unsigned i = 0; i < v->queues; i++) {
+        lock_take(&v->queue[i].lock);
+        update_running(v, &v->queue[i]);
+        lock_release(&v->queue[i].lock);
+    }
+}
+
+/* As after a reset (4.1.4.3.1). The queue's lock is held. */
+static void default_queue(struct vvirtio_queue *queue)
+{
+    queue->s = (struct vvirtio_queue_state){ .size = queue->max_size, .vector = VIRTIO_NO_VECTOR };
+    queue->ring = (struct vring){ .s.broken = 1 };
+    queue->running = false;
+}
+
+static void enable(struct vvirtio *v, struct vvirtio_queue *queue)
+{
+    struct vring_config config = ring_config(v->s.driver_features, &queue->s);
+    int err;
+
+    if (queue->s.enabled || !(status_of(v) & VIRTIO_FEATURES_OK))
+        return;
+    lock_take(&queue->lock);
+    err = vring_init(&queue->ring, v->mem, &config);
+    queue->s.enabled = !err;
+    update_running(v, queue);
+    lock_release(&queue->lock);
+    if (err)
+        vvirtio_needs_reset(v);
+}
+
+/* 2.6.1: the queue stops at once, and is reset when nothing of it is in flight any more: see settle(). */
+static void begin_queue_reset(struct vvirtio *v, struct vvirtio_queue *queue)
+{
+    if (!vvirtio_has(v, VIRTIO_F_RING_RESET) || !queue->s.enabled)
+        return;
+    lock_take(&queue->lock);
+    queue->s.resetting = 1;
+    update_running(v, queue);
+    lock_release(&queue->lock);
+}
+
+bool vvirtio_is_idle(struct vvirtio *v)
+{
+    unsigned held = 0;
+
+    for (unsigned i = 0; i < v->queues; i++) {
+        lock_take(&v->queue[i].lock);
+        held += v->queue[i].held;
+        lock_release(&v->queue[i].lock);
+    }
+    return held == 0;
+}
+
+/*
+ * Ends resets of which the last buffer has come back. Nobody waits for that end but the driver, who asks: so
+ * it is done when he does, and whoever gives back the last buffer needs no lock but the queue's.
+ */
+static void settle(struct vvirtio *v)
+{
+    if (v->s.resetting && vvirtio_is_idle(v)) {
+        for (unsigned i = 0; i < v->queues; i++) {
+            lock_take(&v->queue[i].lock);
+            default_queue(&v->queue[i]);
+            lock_release(&v->queue[i].lock);
+        }
+        v->s.driver_features = 0;
+        v->s.device_feature_select = v->s.driver_feature_select = 0;
+        v->s.queue_select = 0;
+        __atomic_store_n(&v->s.config_vector, VIRTIO_NO_VECTOR, __ATOMIC_RELAXED);
+        __atomic_store_n(&v->s.isr, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&v->s.status, 0, __ATOMIC_RELAXED);
+        v->s.resetting = 0;
+        if (v->ops->reset)
+            v->ops->reset(v->device);
+    }
+    for (unsigned i = 0; i < v->queues; i++) {
+        struct vvirtio_queue *queue = &v->queue[i];
+
+        lock_take(&queue->lock);
+        if (queue->s.resetting && queue->held == 0)
+            default_queue(queue);
+        lock_release(&queue->lock);
+    }
+}
+
+static void begin_reset(struct vvirtio *v)
+{
+    v->s.resetting = 1;
+    update_all(v);
+    settle(v);
+}
+
+/* --- Common configuration, 4.1.4.3
+ * --------------------------------------------------------------------------
+ */
+
+/* 2.2.1 and 3.1.1: what the driver wants must be among what is offered, and it must be a modern driver. */
+static bool features_fit(const struct vvirtio *v)
+{
+    return !(v->s.driver_features & ~v->features) && (v->s.driver_features & VIRTIO_F_VERSION_1);
+}
+
+/* 2.1.1: bits are only added; FEATURES_OK and DRIVER_OK in their order. 0 is a reset. */
+static void write_status(struct vvirtio *v, uint8_t value)
+{
+    uint8_t now = status_of(v), add = value & DRIVER_STATUS & (uint8_t)~now;
+
+    if (value == 0) {
+        begin_reset(v);
+        return;
+    }
+    if (v->s.resetting)
+        return;
+    if ((add & VIRTIO_FEATURES_OK) && !features_fit(v))
+        add &= (uint8_t)~VIRTIO_FEATURES_OK;
+    if (!((now | add) & VIRTIO_FEATURES_OK))
+        add &= (uint8_t)~VIRTIO_DRIVER_OK;
+    __atomic_fetch_or(&v->s.status, add, __ATOMIC_SEQ_CST);
+    if (add & VIRTIO_DRIVER_OK)
+        update_all(v);
+}
+
+static void write_features(struct vvirtio *v, uint32_t value)
+{
+    unsigned shift = 32 * v->s.driver_feature_select;
+
+    if (v->s.driver_feature_select > 1 || (status_of(v) & VIRTIO_FEATURES_OK))
+        return;
+    v->s.driver_features &= ~((uint64_t)UINT32_MAX << shift);
+    v->s.driver_features |= (uint64_t)value << shift;
+}
+
+/* 4.1.5.1.2: a vector that there is not reads back as none. */
+static uint16_t vector_of(const struct vvirtio *v, uint64_t value)
+{
+    return value < v->msix.count ? (uint16_t)value : VIRTIO_NO_VECTOR;
+}
+
+static void write_half(uint64_t *field, uint32_t offset, uint32_t value)
+{
+    unsigned shift = offset & 4 ? 32 : 0;
+
+    *field = (*field & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)value << shift;
+}
+
+/* 4.1.4.3.2: nothing of a queue but its vector is written while it is enabled. */
+static void write_queue(struct vvirtio *v, uint32_t offset, unsigned size, uint32_t value)
+{
+    struct vvirtio_queue *queue = &v->queue[v->s.queue_select];
+
+    if (v->s.queue_select >= v->queues)
+        return;
+    if (size == 2 && offset == VIRTIO_COMMON_QUEUE_VECTOR) {
+        lock_take(&queue->lock);
+        queue->s.vector = vector_of(v, value);
+        lock_release(&queue->lock);
+    } else if (size == 2 && offset == VIRTIO_COMMON_QUEUE_RESET && value == 1) {
+        begin_queue_reset(v, queue);
+    } else if (queue->s.enabled) {
+        return;
+    } else if (size == 2 && offset == VIRTIO_COMMON_QUEUE_ENABLE && value == 1) {
+        enable(v, queue);
+    } else if (size == 2 && offset == VIRTIO_COMMON_QUEUE_SIZE && value > 0 && value <= queue->max_size) {
+        queue->s.size = (uint16_t)value;
+    } else if (size == 4 && (offset & ~4u) == VIRTIO_COMMON_QUEUE_DESC) {
+        write_half(&queue->s.desc, offset, value);
+    } else if (size == 4 && (offset & ~4u) == VIRTIO_COMMON_QUEUE_DRIVER) {
+        write_half(&queue->s.driver, offset, value);
+    } else if (size == 4 && (offset & ~4u) == VIRTIO_COMMON_QUEUE_DEVICE) {
+        write_half(&queue->s.device, offset, value);
+    }
+}
+
+/* Each field is written as a whole, by its own width (4.1.3.1). */
+static void write_common(struct vvirtio *v, uint32_t offset, unsigned size, uint32_t value)
+{
+    if (size == 1 && offset == VIRTIO_COMMON_STATUS) {
+        write_status(v, (uint8_t)value);
+        return;
+    }
+    if (v->s.resetting)
+        return;
+    if (size == 4 && offset == VIRTIO_COMMON_DEVICE_FEATURE_SELECT)
+        v->s.device_feature_select = value;
+    else if (size == 4 && offset == VIRTIO_COMMON_DRIVER_FEATURE_SELECT)
+        v->s.driver_feature_select = value;
+    else if (size == 4 && offset == VIRTIO_COMMON_DRIVER_FEATURE)
+        write_features(v, value);
+    else if (size == 2 && offset == VIRTIO_COMMON_CONFIG_VECTOR)
+        __atomic_store_n(&v->s.config_vector, vector_of(v, value), __ATOMIC_RELAXED);
+    else if (size == 2 && offset == VIRTIO_COMMON_QUEUE_SELECT)
+        v->s.queue_select = (uint16_t)value;
+    else
+        write_queue(v, offset, size, value);
+}
+
+static uint32_t half(uint64_t features, uint32_t select)
+{
+    return select > 1 ? 0 : (uint32_t)(features >> 32 * select);
+}
+
+/* A queue that there is not has size 0. */
+static uint32_t read_queue(const struct vvirtio *v, uint32_t dword)
+{
+    static const struct vvirtio_queue_state absent = { .vector = VIRTIO_NO_VECTOR };
+    bool there = v->s.queue_select < v->queues;
+    const struct vvirtio_queue_state *s = there ? &v->queue[v->s.queue_select].s : &absent;
+
+    switch (dword) {
+    case VIRTIO_COMMON_QUEUE_SIZE:
+        return s->size | (uint32_t)s->vector << 16;
+    case VIRTIO_COMMON_QUEUE_ENABLE:
+        return s->enabled | (there ? (uint32_t)v->s.queue_select << 16 : 0);
+    case VIRTIO_COMMON_QUEUE_DESC:
+    case VIRTIO_COMMON_QUEUE_DESC + 4:
+        return (uint32_t)(s->desc >> 8 * (dword & 4));
+    case VIRTIO_COMMON_QUEUE_DRIVER:
+    case VIRTIO_COMMON_QUEUE_DRIVER + 4:
+        return (uint32_t)(s->driver >> 8 * (dword & 4));
+    case VIRTIO_COMMON_QUEUE_DEVICE:
+    case VIRTIO_COMMON_QUEUE_DEVICE + 4:
+        return (uint32_t)(s->device >> 8 * (dword & 4));
+    case VIRTIO_COMMON_QUEUE_NOTIFY_DATA:
+        return (there ? v->s.queue_select : 0) | (uint32_t)s->resetting << 16;
+    default:
+        return 0;
+    }
+}
+
+static uint32_t read_common(struct vvirtio *v, uint32_t dword)
+{
+    settle(v);
+    switch (dword) {
+    case VIRTIO_COMMON_DEVICE_FEATURE_SELECT:
+        return v->s.device_feature_select;
+    case VIRTIO_COMMON_DEVICE_FEATURE:
+        return half(v->features, v->s.device_feature_select);
+    case VIRTIO_COMMON_DRIVER_FEATURE_SELECT:
+        return v->s.driver_feature_select;
+    case VIRTIO_COMMON_DRIVER_FEATURE:
+        return half(v->s.driver_features, v->s.driver_feature_select);
+    case VIRTIO_COMMON_CONFIG_VECTOR:
+        return v->s.config_vector | v->queues << 16;
+    case VIRTIO_COMMON_STATUS:
+        return status_of(v) | (uint32_t)__atomic_load_n(&v->s.generation, __ATOMIC_SEQ_CST) << 8 |
+               (uint32_t)v->s.queue_select << 16;
+    default:
+        return read_queue(v, dword);
+    }
+}
+
+/* --- BAR 0
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t part(uint32_t dword, uint32_t offset, unsigned size)
+{
+    return (dword >> (8 * (offset % 4))) & (UINT32_MAX >> (32 - 8 * size));
+}
+
+uint64_t vvirtio_read(void *virtio, uint32_t offset, unsigned size)
+{
+    struct vvirtio *v = virtio;
+    uint32_t at = offset & PAGE_MASK;
+
+    switch (offset >> PAGE_SHIFT) {
+    case AT_COMMON:
+        return at < VIRTIO_COMMON_SIZE ? part(read_common(v, at & ~3u), at, size) : 0;
+    case AT_ISR:
+        return at == 0 ? __atomic_exchange_n(&v->s.isr, 0, __ATOMIC_SEQ_CST) : 0;
+    case AT_DEVICE:
+        return at < v->config_size ? part(v->ops->config_read(v->device, at / 4), at, size) : 0;
+    case AT_TABLE:
+        return vmsix_read_table(&v->msix, at, size);
+    case AT_PBA:
+        return vmsix_read_pending(&v->msix, at, size);
+    default:
+        return 0;
+    }
+}
+
+/* A doorbell comes first, being what comes often. */
+void vvirtio_write(void *virtio, uint32_t offset, unsigned size, uint64_t value)
+{
+    struct vvirtio *v = virtio;
+    uint32_t at = offset & PAGE_MASK;
+    unsigned queue = at / NOTIFY_MULTIPLIER;
+
+    switch (offset >> PAGE_SHIFT) {
+    case AT_NOTIFY:
+        if (queue < v->queues && v->queue[queue].running)
+            v->ops->notified(v->device, queue);
+        break;
+    case AT_COMMON:
+        write_common(v, at, size, (uint32_t)value);
+        break;
+    case AT_DEVICE:
+        if (v->ops->config_write && at < v->config_size)
+            v->ops->config_write(v->device, at, size, (uint32_t)value);
+        break;
+    case AT_TABLE:
+        vmsix_write_table(&v->msix, at, size, value);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- Configuration space
+ * ------------------------------------------------------------------------------------
+ */
+
+/* 4.1.4.9: a window on the BAR for those who cannot reach it. False: what it says is no access. */
+static bool access_window(const struct vvirtio *v, uint32_t *offset, unsigned *size)
+{
+    const uint32_t *cap = &v->function.config[CAP_ACCESS];
+
+    *offset = cap[CAP_OFFSET];
+    *size = cap[CAP_LENGTH];
+    if ((cap[CAP_BAR] & 0xff) != 0 || (*size != 1 && *size != 2 && *size != 4))
+        return false;
+    return *offset < BAR_SIZE && *offset % *size == 0;
+}
+
+static uint32_t config_read(void *virtio, unsigned dword)
+{
+    struct vvirtio *v = virtio;
+    uint32_t offset, value = v->function.config[dword];
+    unsigned size;
+
+    if (dword == CAP_ACCESS + CAP_EXTRA)
+        return access_window(v, &offset, &size) ? (uint32_t)vvirtio_read(v, offset, size) : 0;
+    /* 4.1.5.3.1: without MSI-X the status register shows what the pin would be. */
+    if (dword == HEADER_COMMAND && !vmsix_enabled(&v->msix) && __atomic_load_n(&v->s.isr, __ATOMIC_RELAXED))
+        value |= STATUS_INTX;
+    return value;
+}
+
+static void config_written(void *virtio, unsigned dword)
+{
+    struct vvirtio *v = virtio;
+    uint32_t offset, value = v->function.config[dword];
+    unsigned size;
+
+    if (dword == CAP_MSIX)
+        vmsix_control(&v->msix, value);
+    else if (dword == CAP_ACCESS + CAP_EXTRA && access_window(v, &offset, &size))
+        vvirtio_write(v, offset, size, value & (UINT32_MAX >> (32 - 8 * size)));
+}
+
+static void add_cap(struct vvirtio *v, unsigned dword, unsigned next, unsigned type, uint32_t page,
+                    uint32_t length)
+{
+    uint32_t *cap = &v->function.config[dword];
+    bool longer = type == VIRTIO_PCI_NOTIFY || type == VIRTIO_PCI_ACCESS;
+
+    cap[0] = VIRTIO_PCI_CAP_VENDOR | 4 * next << 8 | (longer ? 20u : 16u) << 16 | type << 24;
+    cap[CAP_OFFSET] = PAGE(page);
+    cap[CAP_LENGTH] = length;
+}
+
+static void make_config(struct vvirtio *v, const struct vvirtio_kind *kind)
+{
+    struct vpci_function *function = &v->function;
+    uint32_t *writable = function->writable;
+    unsigned behind_isr = kind->config_size ? CAP_DEVICE : CAP_ACCESS;
+
+    function->config[HEADER_ID] = VIRTIO_PCI_VENDOR | VIRTIO_PCI_DEVICE(kind->id) << 16;
+    function->config[HEADER_COMMAND] = STATUS_CAPS;
+    function->config[HEADER_CLASS] = kind->class_code << 8 | 1; /* 4.1.2.1: a revision of 1 or more */
+    function->config[HEADER_SUBSYSTEM] = VIRTIO_PCI_VENDOR | VIRTIO_PCI_DEVICE(kind->id) << 16;
+    function->config[HEADER_CAPS] = 4 * CAP_MSIX;
+    writable[HEADER_COMMAND] = COMMAND_MASTER | COMMAND_NO_INTX;
+    vmsix_capability(&v->msix, function, CAP_MSIX, 4 * CAP_COMMON, 0, PAGE(AT_TABLE), PAGE(AT_PBA));
+    add_cap(v, CAP_COMMON, CAP_NOTIFY, VIRTIO_PCI_COMMON, AT_COMMON, VIRTIO_COMMON_SIZE);
+    add_cap(v, CAP_NOTIFY, CAP_ISR, VIRTIO_PCI_NOTIFY, AT_NOTIFY, NOTIFY_MULTIPLIER * kind->queues);
+    function->config[CAP_NOTIFY + CAP_EXTRA] = NOTIFY_MULTIPLIER;
+    add_cap(v, CAP_ISR, behind_isr, VIRTIO_PCI_ISR, AT_ISR, 4);
+    if (kind->config_size)
+        add_cap(v, CAP_DEVICE, CAP_ACCESS, VIRTIO_PCI_DEVICE_CFG, AT_DEVICE, kind->config_size);
+    add_cap(v, CAP_ACCESS, 0, VIRTIO_PCI_ACCESS, 0, 0);
+    writable[CAP_ACCESS + CAP_BAR] = 0xff;
+    writable[CAP_ACCESS + CAP_OFFSET] = writable[CAP_ACCESS + CAP_LENGTH] = UINT32_MAX;
+    writable[CAP_ACCESS + CAP_EXTRA] = UINT32_MAX;
+    function->read = config_read;
+    function->written = config_written;
+    function->device = v;
+    function->bar[0] = (struct vpci_bar){ .space = VPCI_MEM32,
+                                          .region = { .size = BAR_SIZE,
+                                                      .widths = IO_8 | IO_16 | IO_32,
+                                                      .read = vvirtio_read,
+                                                      .write = vvirtio_write,
+                                                      .device = v,
+                                                      .name = "virtio" } };
+}
+
+/* --- Life
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+void vvirtio_init(struct vvirtio *v, const struct vvirtio_kind *kind, const struct gmem *mem,
+                  struct vlapic_bus *bus, void *device)
+{
+    memset(v, 0, sizeof(*v));
+    v->queues = kind->queues;
+    v->mem = mem;
+    v->ops = kind->ops;
+    v->device = device;
+    v->features = kind->features | VIRTIO_F_VERSION_1;
+    v->config_size = kind->config_size;
+    for (unsigned i = 0; i < v->queues; i++)
+        v->queue[i].max_size = kind->queue_size;
+    vmsix_init(&v->msix, bus, v->queues + 1);
+    make_config(v, kind);
+    vvirtio_reset(v);
+}
+
+void vvirtio_reset(struct vvirtio *v)
+{
+    uint32_t *config = v->function.config;
+
+    config[HEADER_COMMAND] &= ~v->function.writable[HEADER_COMMAND];
+    config[CAP_MSIX] &= ~v->function.writable[CAP_MSIX];
+    for (unsigned i = CAP_BAR; i <= CAP_EXTRA; i++)
+        config[CAP_ACCESS + i] = 0;
+    vmsix_reset(&v->msix);
+    v->s.generation = 0;
+    begin_reset(v);
+}
+
+void vvirtio_save(struct vvirtio *v, struct vvirtio_state *out)
+{
+    settle(v);
+    *out = v->s;
+    memcpy(out->config, v->function.config, sizeof(out->config));
+    vmsix_save(&v->msix, &out->msix);
+    for (unsigned i = 0; i < v->queues; i++) {
+        out->queue[i] = v->queue[i].s;
+        if (v->queue[i].s.enabled)
+            out->queue[i].ring = v->queue[i].ring.s;
+    }
+}
+
+static int check_queue(const struct vvirtio *v, const struct vvirtio_state *state, unsigned index)
+{
+    const struct vvirtio_queue_state *s = &state->queue[index];
+    struct vring_config config = ring_config(state->driver_features, s);
+    struct vring ring;
+
+    if (s->size == 0 || s->size > v->queue[index].max_size || s->resetting || s->enabled > 1)
+        return -EINVAL;
+    if (s->vector != VIRTIO_NO_VECTOR && s->vector >= v->msix.count)
+        return -EINVAL;
+    if (!s->enabled)
+        return 0;
+    if (!(state->status & VIRTIO_FEATURES_OK) || s->ring.in_flight || vring_init(&ring, v->mem, &config))
+        return -EINVAL;
+    return vring_check(&config, &s->ring);
+}
+
+int vvirtio_check(const struct vvirtio *v, const struct vvirtio_state *s)
+{
+    if (vpci_check_config(&v->function, s->config) || vmsix_check(&v->msix, &s->msix))
+        return -EINVAL;
+    if ((s->status & ~(DRIVER_STATUS | VIRTIO_NEEDS_RESET)) || s->resetting ||
+        (s->isr & ~(VIRTIO_ISR_QUEUE | VIRTIO_ISR_CONFIG)))
+        return -EINVAL;
+    if ((s->status & VIRTIO_DRIVER_OK) && !(s->status & VIRTIO_FEATURES_OK))
+        return -EINVAL;
+    if ((s->status & VIRTIO_FEATURES_OK) &&
+        ((s->driver_features & ~v->features) || !(s->driver_features & VIRTIO_F_VERSION_1)))
+        return -EINVAL;
+    if (s->config_vector != VIRTIO_NO_VECTOR && s->config_vector >= v->msix.count)
+        return -EINVAL;
+    for (unsigned i = 0; i < v->queues; i++)
+        if (check_queue(v, s, i))
+            return -EINVAL;
+    return 0;
+}
+
+static void load_queue(struct vvirtio *v, struct vvirtio_queue *queue, const struct vvirtio_queue_state *s)
+{
+    struct vring_config config = ring_config(v->s.driver_features, s);
+
+    lock_take(&queue->lock);
+    default_queue(queue);
+    queue->s = *s;
+    queue->s.ring = (struct vring_state){ 0 };
+    if (s->enabled && vring_init(&queue->ring, v->mem, &config) == 0)
+        queue->ring.s = s->ring;
+    update_running(v, queue);
+    lock_release(&queue->lock);
+}
+
+void vvirtio_load(struct vvirtio *v, const struct vvirtio_state *state)
+{
+    v->s = *state;
+    memset(v->s.config, 0, sizeof(v->s.config));
+    memset(&v->s.msix, 0, sizeof(v->s.msix));
+    memset(v->s.queue, 0, sizeof(v->s.queue));
+    for (unsigned i = 0; i < v->queues; i++)
+        load_queue(v, &v->queue[i], &state->queue[i]);
+    vpci_load_config(&v->function, state->config);
+    vmsix_load(&v->msix, &state->msix);
+    vmsix_control(&v->msix, state->config[CAP_MSIX]);
+}
