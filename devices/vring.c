@@ -325,9 +325,9 @@ static void push_packed(struct vring *ring, const struct vring_chain *chain, uin
 
 void vring_push(struct vring *ring, const struct vring_chain *chain, uint32_t written)
 {
+    ring->s.in_flight = (uint16_t)(ring->s.in_flight - chain->descriptors);
     if (ring->s.broken)
         return;
-    ring->s.in_flight = (uint16_t)(ring->s.in_flight - chain->descriptors);
     if (ring->config.packed)
         push_packed(ring, chain, written);
     else
@@ -453,6 +453,8 @@ int vring_check(const struct vring_config *config, const struct vring_state *s)
 {
     if (s->in_flight > config->size || s->added > config->size || s->broken > 1)
         return -EINVAL;
+    if (s->broken)
+        return 0; /* where it stood means nothing any more */
     if (!config->packed)
         return s->avail_wrap || s->used_wrap ? -EINVAL : 0;
     if (s->next_avail >= config->size || s->next_used >= config->size || s->avail_wrap > 1 ||

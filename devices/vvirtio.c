@@ -294,10 +294,11 @@ static void write_half(uint64_t *field, uint32_t offset, uint32_t value)
 /* 4.1.4.3.2: nothing of a queue but its vector is written while it is enabled. */
 static void write_queue(struct vvirtio *v, uint32_t offset, unsigned size, uint32_t value)
 {
-    struct vvirtio_queue *queue = &v->queue[v->s.queue_select];
+    struct vvirtio_queue *queue;
 
     if (v->s.queue_select >= v->queues)
         return;
+    queue = &v->queue[v->s.queue_select];
     if (size == 2 && offset == VIRTIO_COMMON_QUEUE_VECTOR) {
         lock_take(&queue->lock);
         queue->s.vector = vector_of(v, value);

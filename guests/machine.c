@@ -1,4 +1,5 @@
 #include "guests/machine.h"
+#include "arch/x86_64/entropy.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "guests/acpitab.h"
@@ -346,6 +347,7 @@ static void init_devices(struct machine *m)
     vreset_init(&m->reset, reset, m);
     vpci_init(&m->pci, &m->reset);
     vwatchdog_init(&m->watchdog, clock, queue, watchdog_expired, m);
+    vrng_init(&m->rng, &m->vm.mem, &m->apics, entropy_seed);
     vdebug_init(&m->debug, m->config->debug_exit ? debug_exit : NULL, m);
 }
 
@@ -371,6 +373,19 @@ static int attach_mmio(struct machine *m)
     return iobus_add(&m->vm.mmio, &ioapic);
 }
 
+static int attach_rng(struct machine *m)
+{
+    if (!m->config->rng)
+        return 0;
+    if (entropy_present())
+        return vrng_attach(&m->rng, &m->pci);
+    log_warn("vm %s: it has no entropy device: this CPU has neither RDSEED nor RDRAND; `rng = false` in the "
+             "config says "
+             "that it needs none",
+             m->vm.name);
+    return 0;
+}
+
 static int attach_devices(struct machine *m)
 {
     int err = attach_pic(m);
@@ -384,6 +399,7 @@ static int attach_devices(struct machine *m)
     err = err ? err : attach_mmio(m);
     if (!err && m->config->watchdog)
         err = vwatchdog_attach(&m->watchdog, &m->pci);
+    err = err ? err : attach_rng(m);
     return err ? err : vpci_attach(&m->pci, &m->vm.ports, &m->vm.mmio);
 }
 
@@ -483,6 +499,7 @@ static void reset_devices(struct machine *m)
     vpm_reset(&m->pm);
     vreset_reset(&m->reset);
     vwatchdog_reset(&m->watchdog);
+    vrng_reset(&m->rng);
     vpci_reset(&m->pci);
     vdebug_reset(&m->debug);
     lock_release(&m->vm.devices);

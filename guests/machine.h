@@ -14,6 +14,7 @@
 #include "devices/vpit.h"
 #include "devices/vpm.h"
 #include "devices/vreset.h"
+#include "devices/vrng.h"
 #include "devices/vrtc.h"
 #include "devices/vuart.h"
 #include "devices/vwatchdog.h"
@@ -50,6 +51,7 @@ struct machine {
     struct vreset reset;
     struct vpci pci;
     struct vwatchdog watchdog; /* on the bus if the config says so */
+    struct vrng rng;           /* if the config says so and the CPU has entropy */
     struct vdebug debug;
     struct disk disk[CONFIG_MAX_DISKS];       /* as the config has them; open from machine_create() on */
     enum machine_stop stop;                   /* changed from MACHINE_RUNS by any CPU, once */

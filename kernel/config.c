@@ -48,6 +48,7 @@ static const struct key vm_keys[VM_KEYS] = {
     [VM_RESTART_LIMIT] = { "restart-limit", KIND_LIMIT, false, offsetof(struct config_vm, restart_limit),
                            CONFIG_MAX_RESTARTS, "5", NULL },
     [VM_WATCHDOG] = { "watchdog", KIND_FLAG, false, offsetof(struct config_vm, watchdog), 0, NULL, NULL },
+    [VM_RNG] = { "rng", KIND_FLAG, false, offsetof(struct config_vm, rng), 0, NULL, NULL },
     [VM_WEIGHT] = { "weight", KIND_COUNT, false, offsetof(struct config_vm, share.weight), CONFIG_MAX_WEIGHT,
                     "100", NULL },
     [VM_CAP] = { "cap", KIND_LIMIT, false, offsetof(struct config_vm, share.cap), 100 * CONFIG_MAX_VCPUS,
@@ -378,6 +379,7 @@ static struct config_vm *add_vm(struct config *config, const struct toml_step *n
     vm->column = name->place.column;
     vm->cpus = 1;
     vm->autostart = true;
+    vm->rng = true;
     vm->on_reboot = RESTART_YES;
     vm->restart_limit = 5;
     vm->share.weight = SHARE_WEIGHT;

@@ -70,6 +70,7 @@ enum config_vm_key {
     VM_ON_REBOOT,
     VM_RESTART_LIMIT,
     VM_WATCHDOG,
+    VM_RNG,
     VM_WEIGHT,
     VM_CAP,
     VM_PIN,
@@ -171,6 +172,7 @@ struct config_vm {
     bool debug_exit;                  /* isa-debug-exit at port 0xf4; default false */
     char console[CONFIG_CONSOLE_MAX]; /* its own COM port, as uart_parse() takes it; empty: the wire */
     bool watchdog;                    /* an i6300esb on the PCI bus; default false */
+    bool rng;                         /* virtio's entropy device on the PCI bus; default true */
     unsigned after_count;
     struct config_after after[CONFIG_MAX_AFTER]; /* VMs to be started before; they make no circle */
     enum config_restart on_crash;                /* default RESTART_NO */
