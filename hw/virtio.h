@@ -116,3 +116,68 @@ static_assert(sizeof(struct virtq_packed_desc) == 16, "2.8.13");
 
 #define VIRTIO_ISR_QUEUE  1u /* 4.1.4.5 */
 #define VIRTIO_ISR_CONFIG 2u
+
+/* --- Block device, 5.2 ------------------------------------------------------------------------------------
+ */
+
+#define VIRTIO_BLK_F_SIZE_MAX     BIT(1)
+#define VIRTIO_BLK_F_SEG_MAX      BIT(2)
+#define VIRTIO_BLK_F_RO           BIT(5)
+#define VIRTIO_BLK_F_BLK_SIZE     BIT(6)
+#define VIRTIO_BLK_F_FLUSH        BIT(9)
+#define VIRTIO_BLK_F_TOPOLOGY     BIT(10)
+#define VIRTIO_BLK_F_MQ           BIT(12)
+#define VIRTIO_BLK_F_DISCARD      BIT(13)
+#define VIRTIO_BLK_F_WRITE_ZEROES BIT(14)
+
+/* 5.2.4: struct virtio_blk_config. */
+struct virtio_blk_config {
+    uint64_t capacity; /* sectors of 512 bytes */
+    uint32_t size_max;
+    uint32_t seg_max;
+    uint32_t geometry;
+    uint32_t blk_size;
+    uint8_t physical_block_exp;
+    uint8_t alignment_offset;
+    uint16_t min_io_size; /* logical blocks */
+    uint32_t opt_io_size;
+    uint8_t writeback;
+    uint8_t unused;
+    uint16_t num_queues;
+    uint32_t max_discard_sectors;
+    uint32_t max_discard_seg;
+    uint32_t discard_sector_alignment;
+    uint32_t max_write_zeroes_sectors;
+    uint32_t max_write_zeroes_seg;
+    uint8_t write_zeroes_may_unmap;
+    uint8_t unused_1[3];
+} __packed;
+static_assert(sizeof(struct virtio_blk_config) == 60, "5.2.4");
+
+/* 5.2.6: what a request begins with. */
+struct virtio_blk_header {
+    uint32_t type;
+    uint32_t reserved;
+    uint64_t sector;
+};
+
+#define VIRTIO_BLK_T_IN           0u
+#define VIRTIO_BLK_T_OUT          1u
+#define VIRTIO_BLK_T_FLUSH        4u
+#define VIRTIO_BLK_T_GET_ID       8u
+#define VIRTIO_BLK_T_DISCARD      11u
+#define VIRTIO_BLK_T_WRITE_ZEROES 13u
+
+#define VIRTIO_BLK_ID_BYTES 20u
+
+/* A range of DISCARD and WRITE_ZEROES. */
+struct virtio_blk_range {
+    uint64_t sector;
+    uint32_t sectors;
+    uint32_t flags;
+};
+#define VIRTIO_BLK_RANGE_UNMAP 1u
+
+#define VIRTIO_BLK_S_OK     0u
+#define VIRTIO_BLK_S_IOERR  1u
+#define VIRTIO_BLK_S_UNSUPP 2u

@@ -12,7 +12,8 @@
 struct virtq {
     const struct gmem *mem;
     uint64_t desc, driver, device; /* guest physical */
-    uint64_t tables;               /* for indirect chains, VIRTQ_TABLE each */
+    uint64_t tables;               /* for indirect chains, table_count of VIRTQ_TABLE each, used in turn */
+    unsigned table_count;
     uint16_t size;
     bool packed, indirect;
     uint16_t avail, used; /* split: counts; packed: positions */
@@ -41,6 +42,7 @@ static inline void virtq_init(struct virtq *q, const struct gmem *mem, uint64_t 
                          .driver = base + 0x2000,
                          .device = base + 0x3000,
                          .tables = base + 0x4000,
+                         .table_count = 16,
                          .size = size,
                          .packed = packed,
                          .avail_wrap = true,
@@ -64,7 +66,7 @@ static inline uint16_t virtq_flags(const struct virtq_buffer *b, bool more)
 /* The table of an indirect chain; returns the one buffer that stands for it. */
 static inline struct virtq_buffer virtq_table(struct virtq *q, const struct virtq_buffer *b, unsigned n)
 {
-    uint64_t table = q->tables + (uint64_t)(q->free % 16) * VIRTQ_TABLE;
+    uint64_t table = q->tables + (uint64_t)(q->free % q->table_count) * VIRTQ_TABLE;
 
     for (unsigned i = 0; i < n; i++) {
         struct virtq_packed_desc packed = { b[i].at, b[i].bytes, 0, virtq_flags(&b[i], false) };
