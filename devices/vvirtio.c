@@ -1,41 +1,8 @@
 /* Virtio over PCI. Section numbers are those of OASIS virtio 1.2. */
 #include "devices/vvirtio.h"
+#include "devices/vvirtio_pci.h"
 #include "lib/errno.h"
 #include "lib/string.h"
-
-/* BAR 0. */
-#define BAR_SIZE  0x8000u
-#define PAGE(n)   ((uint32_t)(n) << 12)
-#define AT_COMMON 0u
-#define AT_ISR    1u
-#define AT_DEVICE 2u
-#define AT_NOTIFY 3u
-#define AT_TABLE  4u
-#define AT_PBA    5u
-
-#define NOTIFY_MULTIPLIER 4u
-
-/* Dwords of configuration space; the capabilities in the order of their list. */
-#define HEADER_ID        0
-#define HEADER_COMMAND   1
-#define HEADER_CLASS     2
-#define HEADER_SUBSYSTEM 11
-#define HEADER_CAPS      13
-#define CAP_MSIX         (0x40 / 4)
-#define CAP_COMMON       (0x50 / 4)
-#define CAP_NOTIFY       (0x60 / 4)
-#define CAP_ISR          (0x74 / 4)
-#define CAP_DEVICE       (0x84 / 4)
-#define CAP_ACCESS       (0x94 / 4)
-#define CAP_BAR          1 /* dwords of a struct virtio_pci_cap */
-#define CAP_OFFSET       2
-#define CAP_LENGTH       3
-#define CAP_EXTRA        4
-
-#define COMMAND_MASTER  BIT(2)
-#define COMMAND_NO_INTX BIT(10)
-#define STATUS_INTX     BIT(19) /* PCI 3.0, 6.2.3 */
-#define STATUS_CAPS     BIT(20)
 
 #define DRIVER_STATUS                                                                                        \
     (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
@@ -413,15 +380,15 @@ uint64_t vvirtio_read(void *virtio, uint32_t offset, unsigned size)
     uint32_t at = offset & PAGE_MASK;
 
     switch (offset >> PAGE_SHIFT) {
-    case AT_COMMON:
+    case VVIRTIO_COMMON:
         return at < VIRTIO_COMMON_SIZE ? part(read_common(v, at & ~3u), at, size) : 0;
-    case AT_ISR:
+    case VVIRTIO_ISR:
         return at == 0 ? __atomic_exchange_n(&v->s.isr, 0, __ATOMIC_SEQ_CST) : 0;
-    case AT_DEVICE:
+    case VVIRTIO_DEVICE:
         return at < v->config_size ? part(v->ops->config_read(v->device, at / 4), at, size) : 0;
-    case AT_TABLE:
+    case VVIRTIO_TABLE:
         return vmsix_read_table(&v->msix, at, size);
-    case AT_PBA:
+    case VVIRTIO_PENDING:
         return vmsix_read_pending(&v->msix, at, size);
     default:
         return 0;
@@ -433,114 +400,26 @@ void vvirtio_write(void *virtio, uint32_t offset, unsigned size, uint64_t value)
 {
     struct vvirtio *v = virtio;
     uint32_t at = offset & PAGE_MASK;
-    unsigned queue = at / NOTIFY_MULTIPLIER;
+    unsigned queue = at / VVIRTIO_NOTIFY_MULTIPLIER;
 
     switch (offset >> PAGE_SHIFT) {
-    case AT_NOTIFY:
+    case VVIRTIO_NOTIFY:
         if (queue < v->queues && v->queue[queue].running)
             v->ops->notified(v->device, queue);
         break;
-    case AT_COMMON:
+    case VVIRTIO_COMMON:
         write_common(v, at, size, (uint32_t)value);
         break;
-    case AT_DEVICE:
+    case VVIRTIO_DEVICE:
         if (v->ops->config_write && at < v->config_size)
             v->ops->config_write(v->device, at, size, (uint32_t)value);
         break;
-    case AT_TABLE:
+    case VVIRTIO_TABLE:
         vmsix_write_table(&v->msix, at, size, value);
         break;
     default:
         break;
     }
-}
-
-/* --- Configuration space
- * ------------------------------------------------------------------------------------
- */
-
-/* 4.1.4.9: a window on the BAR for those who cannot reach it. False: what it says is no access. */
-static bool access_window(const struct vvirtio *v, uint32_t *offset, unsigned *size)
-{
-    const uint32_t *cap = &v->function.config[CAP_ACCESS];
-
-    *offset = cap[CAP_OFFSET];
-    *size = cap[CAP_LENGTH];
-    if ((cap[CAP_BAR] & 0xff) != 0 || (*size != 1 && *size != 2 && *size != 4))
-        return false;
-    return *offset < BAR_SIZE && *offset % *size == 0;
-}
-
-static uint32_t config_read(void *virtio, unsigned dword)
-{
-    struct vvirtio *v = virtio;
-    uint32_t offset, value = v->function.config[dword];
-    unsigned size;
-
-    if (dword == CAP_ACCESS + CAP_EXTRA)
-        return access_window(v, &offset, &size) ? (uint32_t)vvirtio_read(v, offset, size) : 0;
-    /* 4.1.5.3.1: without MSI-X the status register shows what the pin would be. */
-    if (dword == HEADER_COMMAND && !vmsix_enabled(&v->msix) && __atomic_load_n(&v->s.isr, __ATOMIC_RELAXED))
-        value |= STATUS_INTX;
-    return value;
-}
-
-static void config_written(void *virtio, unsigned dword)
-{
-    struct vvirtio *v = virtio;
-    uint32_t offset, value = v->function.config[dword];
-    unsigned size;
-
-    if (dword == CAP_MSIX)
-        vmsix_control(&v->msix, value);
-    else if (dword == CAP_ACCESS + CAP_EXTRA && access_window(v, &offset, &size))
-        vvirtio_write(v, offset, size, value & (UINT32_MAX >> (32 - 8 * size)));
-}
-
-static void add_cap(struct vvirtio *v, unsigned dword, unsigned next, unsigned type, uint32_t page,
-                    uint32_t length)
-{
-    uint32_t *cap = &v->function.config[dword];
-    bool longer = type == VIRTIO_PCI_NOTIFY || type == VIRTIO_PCI_ACCESS;
-
-    cap[0] = VIRTIO_PCI_CAP_VENDOR | 4 * next << 8 | (longer ? 20u : 16u) << 16 | type << 24;
-    cap[CAP_OFFSET] = PAGE(page);
-    cap[CAP_LENGTH] = length;
-}
-
-static void make_config(struct vvirtio *v, const struct vvirtio_kind *kind)
-{
-    struct vpci_function *function = &v->function;
-    uint32_t *writable = function->writable;
-    unsigned behind_isr = kind->config_size ? CAP_DEVICE : CAP_ACCESS;
-
-    function->config[HEADER_ID] = VIRTIO_PCI_VENDOR | VIRTIO_PCI_DEVICE(kind->id) << 16;
-    function->config[HEADER_COMMAND] = STATUS_CAPS;
-    function->config[HEADER_CLASS] = kind->class_code << 8 | 1; /* 4.1.2.1: a revision of 1 or more */
-    function->config[HEADER_SUBSYSTEM] = VIRTIO_PCI_VENDOR | VIRTIO_PCI_DEVICE(kind->id) << 16;
-    function->config[HEADER_CAPS] = 4 * CAP_MSIX;
-    writable[HEADER_COMMAND] = COMMAND_MASTER | COMMAND_NO_INTX;
-    vmsix_capability(&v->msix, function, CAP_MSIX, 4 * CAP_COMMON, 0, PAGE(AT_TABLE), PAGE(AT_PBA));
-    add_cap(v, CAP_COMMON, CAP_NOTIFY, VIRTIO_PCI_COMMON, AT_COMMON, VIRTIO_COMMON_SIZE);
-    add_cap(v, CAP_NOTIFY, CAP_ISR, VIRTIO_PCI_NOTIFY, AT_NOTIFY, NOTIFY_MULTIPLIER * kind->queues);
-    function->config[CAP_NOTIFY + CAP_EXTRA] = NOTIFY_MULTIPLIER;
-    add_cap(v, CAP_ISR, behind_isr, VIRTIO_PCI_ISR, AT_ISR, 4);
-    if (kind->config_size)
-        add_cap(v, CAP_DEVICE, CAP_ACCESS, VIRTIO_PCI_DEVICE_CFG, AT_DEVICE, kind->config_size);
-    add_cap(v, CAP_ACCESS, 0, VIRTIO_PCI_ACCESS, 0, 0);
-    writable[CAP_ACCESS + CAP_BAR] = 0xff;
-    writable[CAP_ACCESS + CAP_OFFSET] = writable[CAP_ACCESS + CAP_LENGTH] = UINT32_MAX;
-    writable[CAP_ACCESS + CAP_EXTRA] = UINT32_MAX;
-    function->read = config_read;
-    function->written = config_written;
-    function->device = v;
-    function->bar[0] = (struct vpci_bar){ .space = VPCI_MEM32,
-                                          .region = { .size = BAR_SIZE,
-                                                      .widths = IO_8 | IO_16 | IO_32,
-                                                      .read = vvirtio_read,
-                                                      .write = vvirtio_write,
-                                                      .device = v,
-                                                      .name = "virtio" } };
 }
 
 /* --- Life
@@ -560,18 +439,13 @@ void vvirtio_init(struct vvirtio *v, const struct vvirtio_kind *kind, const stru
     for (unsigned i = 0; i < v->queues; i++)
         v->queue[i].max_size = kind->queue_size;
     vmsix_init(&v->msix, bus, v->queues + 1);
-    make_config(v, kind);
+    vvirtio_pci_init(v, kind);
     vvirtio_reset(v);
 }
 
 void vvirtio_reset(struct vvirtio *v)
 {
-    uint32_t *config = v->function.config;
-
-    config[HEADER_COMMAND] &= ~v->function.writable[HEADER_COMMAND];
-    config[CAP_MSIX] &= ~v->function.writable[CAP_MSIX];
-    for (unsigned i = CAP_BAR; i <= CAP_EXTRA; i++)
-        config[CAP_ACCESS + i] = 0;
+    vvirtio_pci_reset(v);
     vmsix_reset(&v->msix);
     v->s.generation = 0;
     begin_reset(v);
@@ -649,7 +523,6 @@ void vvirtio_load(struct vvirtio *v, const struct vvirtio_state *state)
     memset(v->s.queue, 0, sizeof(v->s.queue));
     for (unsigned i = 0; i < v->queues; i++)
         load_queue(v, &v->queue[i], &state->queue[i]);
-    vpci_load_config(&v->function, state->config);
     vmsix_load(&v->msix, &state->msix);
-    vmsix_control(&v->msix, state->config[CAP_MSIX]);
+    vvirtio_pci_load(v, state->config);
 }
