@@ -231,8 +231,11 @@ static void write_status(struct vvirtio *v, uint8_t value)
     if (!((now | add) & VIRTIO_FEATURES_OK))
         add &= (uint8_t)~VIRTIO_DRIVER_OK;
     __atomic_fetch_or(&v->s.status, add, __ATOMIC_SEQ_CST);
-    if (add & VIRTIO_DRIVER_OK)
-        update_all(v);
+    if (!(add & VIRTIO_DRIVER_OK))
+        return;
+    update_all(v);
+    if (v->ops->started)
+        v->ops->started(v->device);
 }
 
 static void write_features(struct vvirtio *v, uint32_t value)

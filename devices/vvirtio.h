@@ -27,6 +27,8 @@ struct vvirtio_ops {
     uint32_t (*config_read)(void *device, unsigned index);
     /* A driver's write; NULL: nothing can be written. */
     void (*config_write)(void *device, uint32_t offset, unsigned size, uint32_t value);
+    /* The driver is ready, its features are known, and queues run; vm.devices is held. NULL: nothing to do. */
+    void (*started)(void *device);
     /* The device was reset, and holds no buffer of any queue; vm.devices is held. NULL: nothing to do. */
     void (*reset)(void *device);
 };
@@ -119,6 +121,27 @@ static inline bool vvirtio_has(const struct vvirtio *v, uint64_t feature)
  */
 int vvirtio_pop(struct vvirtio *v, struct vvirtio_queue *queue, struct vring_chain *chain,
                 struct vring_segment *segment, unsigned max) __must_check;
+/*
+ * With the queue's lock held: where the queue stands, and back to there, as if what was popped since had not
+ * been; of it nothing may have been pushed.
+ */
+struct vvirtio_mark {
+    struct vring_state ring;
+    unsigned held;
+};
+
+static inline struct vvirtio_mark vvirtio_mark(const struct vvirtio_queue *queue)
+{
+    return (struct vvirtio_mark){ queue->ring.s, queue->held };
+}
+
+static inline void vvirtio_rewind(struct vvirtio_queue *queue, const struct vvirtio_mark *mark)
+{
+    queue->held = mark->held;
+    if (!queue->ring.s.broken)
+        queue->ring.s = mark->ring;
+}
+
 /* With the queue's lock held. A chain whose queue was reset meanwhile is only forgotten. */
 void vvirtio_push(struct vvirtio_queue *queue, const struct vring_chain *chain, uint32_t written);
 /* Behind pushes, without the queue's lock: an interrupt, if the driver wants one. */

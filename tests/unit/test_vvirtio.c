@@ -58,7 +58,9 @@ static void give_back(unsigned queue)
 
 static int setup(void **state)
 {
-    static const struct vvirtio_ops ops = { on_notified, on_read, on_write, on_reset };
+    static const struct vvirtio_ops ops = {
+        .notified = on_notified, .config_read = on_read, .config_write = on_write, .reset = on_reset
+    };
     static const struct vvirtio_kind kind = { .id = VIRTIO_ID_BLOCK,
                                               .class_code = 0x010000,
                                               .queues = 2,

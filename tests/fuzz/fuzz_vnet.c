@@ -1,0 +1,69 @@
+/* The network device with rings of anything, rewritten as it reads, while frames come from another port. */
+#include "devices/vnet.h"
+#include "tests/fuzz/virtio_guest.h"
+#include "tests/unit/net_rig.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct vnet vnet;
+static struct net_port *port;
+static struct rig_port *peer;
+
+static void make_network(void)
+{
+    struct network *network = rig_network(1500, 0);
+    struct net_port_config config = rig_config(1), other = rig_config(2);
+
+    if (net_add_port(network, &config, &port))
+        abort();
+    peer = rig_add(network, &other, 0);
+}
+
+static void send_to_guest(uint32_t payload)
+{
+    static uint8_t frame[1514] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5 };
+
+    assert(rig_send(peer, frame, 14 + payload % 1501) == 0);
+}
+
+/* A byte of choices, the start of each ring, and what the thread writes. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct guest_material material = { .queues = VNET_QUEUES };
+    static struct vnet_state before, after;
+    const size_t start = 0x140;
+    pthread_t thread;
+
+    if (size < 1 + VNET_QUEUES * start)
+        return 0;
+    if (!port)
+        make_network();
+    guest_init();
+    vnet_init(&vnet, &mem, &apics, &board.queue, port);
+    assert(vnet_attach(&vnet, &pci, 0) == 0 && vpci_attach(&pci, &board.ports, &board.mmio) == 0);
+    guest_start(&vnet.virtio,
+                (data[0] & 1 ? VIRTIO_F_PACKED : 0) | (data[0] & 2 ? VIRTIO_NET_F_MRG_RXBUF : 0),
+                VNET_QUEUES);
+    for (unsigned i = 0; i < VNET_QUEUES; i++)
+        memcpy(gmem_ptr(&mem, gpa(GUEST_RING + i * GUEST_AREA), start), data + 1 + i * start, start);
+    material.data = data + 1 + VNET_QUEUES * start;
+    material.size = size - 1 - VNET_QUEUES * start;
+    if (pthread_create(&thread, NULL, guest_thread, &material))
+        return 0;
+    for (unsigned i = 0; i < 4; i++) {
+        guest_kick(&vnet.virtio, VNET_SEND);
+        send_to_guest(data[0] * 12u + i);
+        guest_kick(&vnet.virtio, VNET_CONTROL);
+        guest_kick(&vnet.virtio, VNET_RECEIVE);
+    }
+    pthread_join(thread, NULL);
+    assert(vvirtio_is_idle(&vnet.virtio));
+    vnet_save(&vnet, &before);
+    assert(vnet_check(&vnet, &before) == 0);
+    vnet_load(&vnet, &before);
+    vnet_save(&vnet, &after);
+    assert(memcmp(&before, &after, sizeof(before)) == 0);
+    vnet_reset(&vnet);
+    assert(!port->open && timer_queue_next(&board.queue) == TIMER_NEVER);
+    return 0;
+}
