@@ -53,7 +53,7 @@ struct machine {
     struct vwatchdog watchdog; /* on the bus if the config says so */
     struct vrng rng;           /* if the config says so and the CPU has entropy */
     struct vdebug debug;
-    struct disk disk[CONFIG_MAX_DISKS];       /* as the config has them; open from machine_create() on */
+    struct vm_disk disk[CONFIG_MAX_DISKS];    /* as the config has them; open from machine_create() on */
     enum machine_stop stop;                   /* changed from MACHINE_RUNS by any CPU, once */
     uint32_t exit_code;                       /* MACHINE_EXITED */
     char reason[200];                         /* MACHINE_DIED */

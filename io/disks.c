@@ -150,7 +150,7 @@ static int check_use(const struct block_device *device, bool readonly, char *why
 
 /* --- One disk of a VM */
 
-static int open_device(struct disk *disk, struct block_device *device, const struct config_disk *config,
+static int open_device(struct vm_disk *disk, struct block_device *device, const struct config_disk *config,
                        const struct disk_opener *opener, char *why)
 {
     const struct block_limits limits = { config->iops, config->bandwidth };
@@ -159,7 +159,7 @@ static int open_device(struct disk *disk, struct block_device *device, const str
     return err ? err : block_open(&disk->user, device, opener->vm, config->readonly, &limits, opener->queue);
 }
 
-int disk_open(struct disk *disk, const struct config_disk *config, const struct disk_opener *opener,
+int disk_open(struct vm_disk *disk, const struct config_disk *config, const struct disk_opener *opener,
               char why[DISKS_WHY_MAX])
 {
     struct block_device *device;
@@ -178,18 +178,18 @@ int disk_open(struct disk *disk, const struct config_disk *config, const struct 
     return err;
 }
 
-void disk_close(struct disk *disk)
+void disk_close(struct vm_disk *disk)
 {
     if (!disk->user.device)
         return;
     block_close(&disk->user);
     disks_give_back(disk->copy);
-    *disk = (struct disk){ .copy = NULL };
+    *disk = (struct vm_disk){ .copy = NULL };
 }
 
 /* --- All disks of a VM */
 
-int disks_open(struct disk disk[CONFIG_MAX_DISKS], const struct config_vm *config,
+int disks_open(struct vm_disk disk[CONFIG_MAX_DISKS], const struct config_vm *config,
                const struct disk_opener *opener, unsigned *which, char why[DISKS_WHY_MAX])
 {
     for (unsigned i = 0; i < config->disk_count; i++) {
@@ -204,20 +204,20 @@ int disks_open(struct disk disk[CONFIG_MAX_DISKS], const struct config_vm *confi
     return 0;
 }
 
-void disks_close(struct disk disk[CONFIG_MAX_DISKS])
+void disks_close(struct vm_disk disk[CONFIG_MAX_DISKS])
 {
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         disk_close(&disk[i]);
 }
 
-void disks_cancel(struct disk disk[CONFIG_MAX_DISKS])
+void disks_cancel(struct vm_disk disk[CONFIG_MAX_DISKS])
 {
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (disk[i].user.device)
             block_cancel(&disk[i].user);
 }
 
-bool disks_idle(const struct disk disk[CONFIG_MAX_DISKS])
+bool disks_idle(const struct vm_disk disk[CONFIG_MAX_DISKS])
 {
     for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
         if (disk[i].user.device && !block_user_idle(&disk[i].user))

@@ -30,7 +30,7 @@ bool disks_scan_step(void);
 void disks_scan_late(void);
 
 /* A disk that a VM has. All zeroes: none. */
-struct disk {
+struct vm_disk {
     struct block_user user;
     struct ramdisk *copy; /* the VM's own, of a file */
 };
@@ -47,23 +47,23 @@ struct disk_opener {
  * follow a colon: -ENOENT (there is none), -EEXIST (there are several), -EBUSY (in use), -EROFS (it cannot be
  * written), -ENODEV (it is gone), -ENOMEM, -EINVAL.
  */
-int disk_open(struct disk *disk, const struct config_disk *config, const struct disk_opener *opener,
+int disk_open(struct vm_disk *disk, const struct config_disk *config, const struct disk_opener *opener,
               char why[DISKS_WHY_MAX]) __must_check;
 
 /*
  * Gives it back, with the VM's copy. block_user_idle(), and after block_cancel() and sched_barrier(): the VM
  * makes no requests any more. Does nothing if none is open.
  */
-void disk_close(struct disk *disk);
+void disk_close(struct vm_disk *disk);
 
 /*
  * Opens all disks of a VM, as many as `config` has; what was opened is closed again if one is refused, whose
  * index is then in *which.
  */
-int disks_open(struct disk disk[CONFIG_MAX_DISKS], const struct config_vm *config,
+int disks_open(struct vm_disk disk[CONFIG_MAX_DISKS], const struct config_vm *config,
                const struct disk_opener *opener, unsigned *which, char why[DISKS_WHY_MAX]) __must_check;
-void disks_close(struct disk disk[CONFIG_MAX_DISKS]);
+void disks_close(struct vm_disk disk[CONFIG_MAX_DISKS]);
 
 /* block_cancel() for all of them; they are all idle. Those not open are passed over. */
-void disks_cancel(struct disk disk[CONFIG_MAX_DISKS]);
-bool disks_idle(const struct disk disk[CONFIG_MAX_DISKS]);
+void disks_cancel(struct vm_disk disk[CONFIG_MAX_DISKS]);
+bool disks_idle(const struct vm_disk disk[CONFIG_MAX_DISKS]);

@@ -92,19 +92,19 @@ static int teardown(void **state)
     return 0;
 }
 
-static int open_as(struct disk *disk, const char *source, bool readonly, const struct disk_opener *opener)
+static int open_as(struct vm_disk *disk, const char *source, bool readonly, const struct disk_opener *opener)
 {
     struct config_disk config = { .readonly = readonly };
 
     snprintf(config.source, sizeof(config.source), "%s", source);
-    *disk = (struct disk){ .copy = NULL };
+    *disk = (struct vm_disk){ .copy = NULL };
     return disk_open(disk, &config, opener, why);
 }
 
 /* It is opened, and is this device. */
 static void expect(const char *source, const char *device)
 {
-    struct disk disk;
+    struct vm_disk disk;
 
     assert_int_equal(open_as(&disk, source, false, &web), 0);
     assert_string_equal(disk.user.opened->name, device);
@@ -115,7 +115,7 @@ static void expect(const char *source, const char *device)
 
 static void refuse(const char *source, bool readonly, int err, const char *reason)
 {
-    struct disk disk;
+    struct vm_disk disk;
 
     assert_int_equal(open_as(&disk, source, readonly, &web), err);
     assert_string_equal(why, reason);
@@ -195,7 +195,7 @@ static void what_fits_two_is_refused(void **state)
 
 static void one_writer_and_any_readers(void **state)
 {
-    struct disk first, second, third;
+    struct vm_disk first, second, third;
 
     (void)state;
     assert_int_equal(open_as(&first, "part:root", false, &db), 0);
@@ -216,7 +216,7 @@ static void one_writer_and_any_readers(void **state)
 
 static void a_whole_disk_and_its_partitions(void **state)
 {
-    struct disk part, whole;
+    struct vm_disk part, whole;
 
     (void)state;
     assert_int_equal(open_as(&part, "part:root", true, &db), 0);
@@ -244,7 +244,7 @@ static void a_whole_disk_and_its_partitions(void **state)
 
 static void partitions_that_overlap(void **state)
 {
-    struct disk inner, data;
+    struct vm_disk inner, data;
 
     (void)state;
     assert_int_equal(open_as(&inner, "part:inner", true, &db), 0);
@@ -258,7 +258,7 @@ static void partitions_that_overlap(void **state)
 
 static void the_boot_medium_and_what_cannot_be_written(void **state)
 {
-    struct disk disk;
+    struct vm_disk disk;
 
     (void)state;
     nvme.device.is_boot_medium = true;
@@ -286,7 +286,7 @@ static void done(struct block_request *request, int status)
     last_status = status;
 }
 
-static int transfer(struct disk *disk, enum block_op op, char *data)
+static int transfer(struct vm_disk *disk, enum block_op op, char *data)
 {
     struct block_segment segment = { (uint8_t *)data, 512 };
     struct block_request request = {
@@ -300,7 +300,7 @@ static int transfer(struct disk *disk, enum block_op op, char *data)
 
 static void a_file_is_shared_or_copied(void **state)
 {
-    struct disk reader, other, writer, second;
+    struct vm_disk reader, other, writer, second;
     char data[512] = "new";
 
     (void)state;
@@ -354,7 +354,7 @@ static void no_memory_for_a_copy(void **state)
 static void limits_are_passed_on(void **state)
 {
     struct config_disk config = { .source = "part:root", .iops = 7, .bandwidth = MiB };
-    struct disk disk = { .copy = NULL };
+    struct vm_disk disk = { .copy = NULL };
 
     (void)state;
     assert_int_equal(disk_open(&disk, &config, &web, why), 0);
@@ -366,7 +366,7 @@ static void limits_are_passed_on(void **state)
 static void all_or_none(void **state)
 {
     static struct config_vm config;
-    struct disk disk[CONFIG_MAX_DISKS] = { 0 };
+    struct vm_disk disk[CONFIG_MAX_DISKS] = { 0 };
     unsigned which = 99;
 
     (void)state;
