@@ -239,14 +239,16 @@ static void open_port(struct vnet *vnet)
 }
 
 /*
- * The receive modes are acknowledged only: a guest gets the frames for its own address and those for many in
- * any case, and no others.
+ * Receive modes and address lists are acknowledged only: they are a driver's offer to do with less, and a
+ * guest gets the frames for its own address and those for many in any case, and no others.
  */
 static uint8_t obey(struct vnet *vnet, const uint8_t *command, uint64_t bytes)
 {
     uint64_t offloads;
 
     if (command[0] == VIRTIO_NET_CTRL_RX && command[1] <= VIRTIO_NET_CTRL_RX_LAST && bytes == 3)
+        return VIRTIO_NET_OK;
+    if (command[0] == VIRTIO_NET_CTRL_MAC && command[1] == VIRTIO_NET_CTRL_MAC_TABLE_SET && bytes >= 10)
         return VIRTIO_NET_OK;
     if (command[0] != VIRTIO_NET_CTRL_OFFLOADS || command[1] != VIRTIO_NET_CTRL_OFFLOADS_SET || bytes != 10 ||
         !vvirtio_has(&vnet->virtio, VIRTIO_NET_F_GUEST_OFFLOADS))
@@ -263,15 +265,15 @@ static uint8_t obey(struct vnet *vnet, const uint8_t *command, uint64_t bytes)
 static uint32_t answer(struct vnet *vnet, const struct vring_chain *chain,
                        const struct vring_segment *segment)
 {
-    uint8_t command[CONTROL_BYTES], result = VIRTIO_NET_ERR;
+    uint8_t command[CONTROL_BYTES] = { 0 }, result = VIRTIO_NET_ERR;
     uint64_t bytes = chain->readable_bytes;
     uint32_t offset;
     unsigned at;
 
     if (!chain->writable)
         return 0;
-    if (bytes >= 2 && bytes <= sizeof(command) &&
-        read_bytes(chain, segment, command, (uint32_t)bytes, &at, &offset))
+    if (bytes >= 2 &&
+        read_bytes(chain, segment, command, (uint32_t)min_u64(bytes, sizeof(command)), &at, &offset))
         result = obey(vnet, command, bytes);
     *segment[chain->readable].data = result;
     return 1;

@@ -1,12 +1,11 @@
 #include "guests/machine.h"
-#include "arch/x86_64/entropy.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/tsc.h"
 #include "guests/acpitab.h"
 #include "guests/linux.h"
+#include "guests/machine_io.h"
 #include "guests/multiboot.h"
 #include "kernel/config_share.h"
-#include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
 #include "lib/errno.h"
@@ -347,7 +346,6 @@ static void init_devices(struct machine *m)
     vreset_init(&m->reset, reset, m);
     vpci_init(&m->pci, &m->reset);
     vwatchdog_init(&m->watchdog, clock, queue, watchdog_expired, m);
-    vrng_init(&m->rng, &m->vm.mem, &m->apics, entropy_seed);
     vdebug_init(&m->debug, m->config->debug_exit ? debug_exit : NULL, m);
 }
 
@@ -373,19 +371,6 @@ static int attach_mmio(struct machine *m)
     return iobus_add(&m->vm.mmio, &ioapic);
 }
 
-static int attach_rng(struct machine *m)
-{
-    if (!m->config->rng)
-        return 0;
-    if (entropy_present())
-        return vrng_attach(&m->rng, &m->pci);
-    log_warn("vm %s: it has no entropy device: this CPU has neither RDSEED nor RDRAND; `rng = false` in the "
-             "config says "
-             "that it needs none",
-             m->vm.name);
-    return 0;
-}
-
 static int attach_devices(struct machine *m)
 {
     int err = attach_pic(m);
@@ -399,7 +384,7 @@ static int attach_devices(struct machine *m)
     err = err ? err : attach_mmio(m);
     if (!err && m->config->watchdog)
         err = vwatchdog_attach(&m->watchdog, &m->pci);
-    err = err ? err : attach_rng(m);
+    err = err ? err : machine_io_create(m);
     return err ? err : vpci_attach(&m->pci, &m->vm.ports, &m->vm.mmio);
 }
 
@@ -421,22 +406,6 @@ static int create_vcpus(struct machine *m)
     }
     vlapic_virtual_wire(&m->lapic[0]);
     return 0;
-}
-
-/* -EPERM: it cannot have one of them. */
-static int open_disks(struct machine *m)
-{
-    const struct disk_opener opener = { m->vm.name, FRAME_VM + m->vm.index, &this_cpu()->timers };
-    const struct config_disk *config = m->config->disk;
-    char why[DISKS_WHY_MAX];
-    unsigned which;
-
-    if (!disks_open(m->disk, m->config, &opener, &which, why))
-        return 0;
-    config += which;
-    log_error("vm %s: not started: its disk '%s' (plinth.toml:%u:%u): %s", m->vm.name, config->source,
-              config->at[DISK_SOURCE].line, config->at[DISK_SOURCE].column, why);
-    return -EPERM;
 }
 
 int machine_create(const struct config_vm *config, const struct config_share *share, unsigned index,
@@ -461,9 +430,6 @@ int machine_create(const struct config_vm *config, const struct config_share *sh
     err = vm_create_memory(&m->vm, config->memory);
     if (err)
         goto fail;
-    err = open_disks(m);
-    if (err)
-        goto fail_memory;
     init_devices(m);
     err = create_vcpus(m);
     if (!err)
@@ -476,8 +442,7 @@ int machine_create(const struct config_vm *config, const struct config_share *sh
 fail_vcpus:
     while (m->vm.vcpu_count)
         vcpu_destroy(m->vm.vcpu[--m->vm.vcpu_count]);
-    disks_close(m->disk);
-fail_memory:
+    machine_io_destroy(m);
     vm_destroy_memory(&m->vm);
 fail:
     heap_free(m);
@@ -499,7 +464,7 @@ static void reset_devices(struct machine *m)
     vpm_reset(&m->pm);
     vreset_reset(&m->reset);
     vwatchdog_reset(&m->watchdog);
-    vrng_reset(&m->rng);
+    machine_io_reset(m);
     vpci_reset(&m->pci);
     vdebug_reset(&m->debug);
     lock_release(&m->vm.devices);
@@ -511,7 +476,7 @@ void machine_destroy(struct machine *machine)
     sched_barrier(); /* a timer of it may just be firing somewhere */
     while (machine->vm.vcpu_count)
         vcpu_destroy(machine->vm.vcpu[--machine->vm.vcpu_count]);
-    disks_close(machine->disk); /* idle: it did not run since its memory was wiped */
+    machine_io_destroy(machine);
     vm_destroy_memory(&machine->vm);
     heap_free(machine);
 }
@@ -523,7 +488,7 @@ void machine_halt(struct machine *machine)
 {
     for (unsigned i = 0; i < machine->vm.vcpu_count; i++)
         vcpu_stop(machine->vm.vcpu[i]);
-    disks_cancel(machine->disk);
+    machine_io_cancel(machine);
     reset_devices(machine);
     machine->wiped = 0;
 }
@@ -544,7 +509,7 @@ bool machine_wipe(struct machine *machine)
 {
     uint64_t at = machine->wiped;
 
-    if (!disks_idle(machine->disk))
+    if (!machine_io_idle(machine))
         return true;
     for (unsigned i = 0; i < machine->vm.mem.count; i++) {
         const struct gmem_slot *slot = &machine->vm.mem.slot[i];

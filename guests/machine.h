@@ -6,9 +6,11 @@
 #pragma once
 
 #include "lib/types.h"
+#include "devices/vblk.h"
 #include "devices/vdebug.h"
 #include "devices/vioapic.h"
 #include "devices/vlapic.h"
+#include "devices/vnet.h"
 #include "devices/vpci.h"
 #include "devices/vpic.h"
 #include "devices/vpit.h"
@@ -34,6 +36,13 @@ enum machine_stop {
     MACHINE_DIED,
 };
 
+/* The guest's side of one of its disks. */
+struct machine_disk {
+    struct machine *machine;
+    struct vblk vblk;
+    struct vblk_queue *queues;
+};
+
 /* The local APICs belong to the CPUs that run the vCPUs, other devices to the holder of vm.devices; the rest
  * to the boot CPU. Wired by machine_create(). */
 struct machine {
@@ -53,7 +62,9 @@ struct machine {
     struct vwatchdog watchdog; /* on the bus if the config says so */
     struct vrng rng;           /* if the config says so and the CPU has entropy */
     struct vdebug debug;
-    struct vm_disk disk[CONFIG_MAX_DISKS];    /* as the config has them; open from machine_create() on */
+    struct vm_disk disk[CONFIG_MAX_DISKS]; /* as the config has them; open from machine_create() on */
+    struct machine_disk disks[CONFIG_MAX_DISKS];
+    struct vnet nics[CONFIG_MAX_NICS];        /* a card without a port: it could not be made */
     enum machine_stop stop;                   /* changed from MACHINE_RUNS by any CPU, once */
     uint32_t exit_code;                       /* MACHINE_EXITED */
     char reason[200];                         /* MACHINE_DIED */

@@ -46,9 +46,11 @@ struct virtio_net_hdr {
 static_assert(sizeof(struct virtio_net_hdr) == 12, "5.1.6");
 
 /* 5.1.6.5: a command on the control queue: class, command, data, and one byte of answer. */
-#define VIRTIO_NET_OK                0u
-#define VIRTIO_NET_ERR               1u
-#define VIRTIO_NET_CTRL_RX           0u /* 5.1.6.5.1: commands 0 to 5, each with one byte, on or off */
-#define VIRTIO_NET_CTRL_RX_LAST      5u
-#define VIRTIO_NET_CTRL_OFFLOADS     5u
-#define VIRTIO_NET_CTRL_OFFLOADS_SET 0u /* le64: VIRTIO_NET_F_GUEST_ bits that stay on */
+#define VIRTIO_NET_OK                 0u
+#define VIRTIO_NET_ERR                1u
+#define VIRTIO_NET_CTRL_RX            0u /* 5.1.6.5.1: commands 0 to 5, each with one byte, on or off */
+#define VIRTIO_NET_CTRL_MAC           1u
+#define VIRTIO_NET_CTRL_MAC_TABLE_SET 0u /* 5.1.6.5.2: two lists of addresses to be let through */
+#define VIRTIO_NET_CTRL_RX_LAST       5u
+#define VIRTIO_NET_CTRL_OFFLOADS      5u
+#define VIRTIO_NET_CTRL_OFFLOADS_SET  0u /* le64: VIRTIO_NET_F_GUEST_ bits that stay on */

@@ -1,0 +1,96 @@
+"""Linux guests with virtio disks and network cards, by the drivers of a stock kernel."""
+
+import re
+
+import pytest
+
+from test_virtio import WRONG
+
+CONFIG = """\
+[host]
+attach = "one"
+
+[vm.one]
+memory = "192M"
+kernel = "vmlinuz"
+initrd = "initrd.img"
+cmdline = "console=ttyS0 cryptomgr.notests hostname=one"
+"""
+PROMPT = r"plinth> "
+SHARED = {"shared.img": b"".join(b"line %7d of the file\n" % i for i in range(50000)), "empty.img": bytes(8 << 20)}
+
+
+def to_shell(machine, prompt):
+    machine.expect(prompt)
+    machine.ask(prompt, "stty cols 250")  # longer commands than a line of a terminal has
+
+
+def well(machine, prompt):
+    """The kernel has nothing to complain of."""
+    lines = machine.ask(prompt, "dmesg -r").splitlines()
+    bad = [line for line in lines if re.match(r"<[0-4]>", line) and (WRONG.search(line) or "eth" in line) and "fail to add MMCONFIG" not in line]
+    assert not bad, bad
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_disks(boot, linux, vendor, cpus):
+    """Two disks from files of the medium: one that is read, and one that has a file system made on it, which another start does not see."""
+    config = CONFIG + f'cpus = {cpus}\ndisks = ["module:empty.img", {{ source = "module:shared.img", readonly = true }}]\n'
+    options = {"cmdline": "without=apicv"} if vendor == "intel" and cpus > 1 else {}
+    machine = boot(config, {**linux, **SHARED}, **options)
+    demo = r"one# "
+    to_shell(machine, demo)
+    sizes = machine.ask(demo, "cat /sys/block/vda/size /sys/block/vdb/size /sys/block/vd?/ro /sys/block/vdb/serial; echo").split()
+    assert sizes == ["16384", str(-(-len(SHARED["shared.img"]) // 512)), "0", "1", "shared.img"]
+    assert "line   49999 of the file" in machine.ask(demo, "tail -c 600 /dev/vdb | tr -d '\\0' | tail -n 1")
+    machine.ask(demo, "mke2fs -F /dev/vda > /dev/null 2>&1; mkdir /m; mount -t ext4 /dev/vda /m && echo is-mounted")
+    machine.ask(demo, "cat /dev/vdb > /m/copy; sync; echo 3 > /proc/sys/vm/drop_caches")
+    assert "same" in machine.ask(demo, "cmp /m/copy /dev/vdb && echo same")
+    assert "write error" in machine.ask(demo, "echo x > /dev/vdb || echo write error")
+    machine.ask(demo, "umount /m; dd if=/dev/vda bs=1M of=/dev/null 2>&1 | tail -n 1", timeout=120)
+    well(machine, demo)
+    machine.send("reboot -f\r")
+    machine.expect(r"vm one: reset by the guest: starting again")
+    machine.expect(demo)
+    machine.send("\x01d")
+    machine.expect(PROMPT)
+    listed = machine.ask(PROMPT, "disks")
+    assert re.search(r"healthy +\d{2,} +0 copy of empty.img +one", listed), listed
+
+
+NETWORK = CONFIG + """\
+networks = ["lan0"]
+
+[vm.two]
+memory = "192M"
+kernel = "vmlinuz"
+initrd = "initrd.img"
+cmdline = "console=ttyS0 cryptomgr.notests hostname=two"
+networks = ["lan0", { name = "other" }]
+"""
+
+
+def test_network(boot, linux):
+    """Two guests find each other, exchange what is too large for a frame, and see the counters tell of it."""
+    machine = boot(NETWORK, linux, memory="1G")
+    to_shell(machine, r"one# ")
+    machine.ask(r"one# ", "ifconfig lo up; ifconfig eth0 10.0.0.1 up")
+    machine.send("\x01n")
+    to_shell(machine, r"two# ")
+    machine.ask(r"two# ", "ifconfig lo up; ifconfig eth0 10.0.0.2 up; ifconfig eth1 10.0.1.2 up")
+    pings = machine.ask(r"two# ", "ping -q -A -c 50 -w 60 10.0.0.1 | grep loss", timeout=120)
+    assert re.search(r"50 packets transmitted, 50 packets received, 0% packet loss", pings), pings
+    large = machine.ask(r"two# ", "ping -q -s 20000 -c 3 -w 60 10.0.0.1 | grep loss", timeout=120)
+    assert " 0% packet loss" in large, large
+    assert "100% packet loss" in machine.ask(r"two# ", "ping -q -I eth1 -c 1 -w 3 10.0.0.1 | grep loss", timeout=60)
+    machine.send("nc -l -p 99 | md5sum\r")
+    machine.send("\x01p")
+    machine.ask(r"one# ", "dd if=/dev/zero bs=64k count=32 2> /dev/null | nc 10.0.0.2 99; echo sent", timeout=120)
+    machine.send("\x01n")
+    machine.expect("b2d1236c286a3c0704224fe4105eca49", timeout=120)  # of 2 MiB of zeroes
+    machine.expect(r"two# ")
+    well(machine, r"two# ")
+    machine.send("\x01d")
+    machine.expect(PROMPT)
+    listed = machine.ask(PROMPT, "networks")
+    assert re.search(r"^lan0 +one/0 .*open +\d{3,} +\d{3,} +0", listed, re.M), listed
