@@ -10,8 +10,8 @@
 #define TURN_REQUESTS 64u
 #define TURN_BYTES    (1u << 20)
 
-#define MAX_RANGE (UINT32_C(1) << 22) /* sectors of one DISCARD or WRITE_ZEROES: 2 GiB */
-#define SEGMENT_MAX  (UINT32_C(1) << 20) /* bytes of a segment: it has two pieces in the host at most */
+#define MAX_RANGE   (UINT32_C(1) << 22) /* sectors of one DISCARD or WRITE_ZEROES: 2 GiB */
+#define SEGMENT_MAX (UINT32_C(1) << 20) /* bytes of a segment: it has two pieces in the host at most */
 
 /* What became of a chain. */
 enum verdict { SUBMIT, OK, IOERR, UNSUPP };
@@ -106,8 +106,6 @@ static enum verdict prepare_data(struct vblk_queue *queue, struct vblk_request *
     struct block_request *block = &request->block;
     int count;
 
-    if (bytes == 0 || bytes % BLOCK_SECTOR)
-        return IOERR;
     count = slice(queue->segment + first, skip, (uint32_t)bytes, request->data);
     if (count < 0)
         return IOERR;

@@ -42,7 +42,7 @@ static bool is_masked(const struct vmsix *msix, unsigned vector)
 /* 6.8.2.5: a vector that became pending is sent when nothing masks it any more. */
 static void send_pending(struct vmsix *msix)
 {
-    if (!msix->enabled || msix->masked)
+    if (!msix->enabled)
         return;
     for (uint32_t left = msix->s.pending; left; left &= left - 1) {
         unsigned vector = (unsigned)__builtin_ctz(left);

@@ -388,6 +388,11 @@ static void interrupts_by_packed_event(void **state)
     event[0] = 0x8003; /* the lap before: past already */
     push_one();
     assert_false(vring_should_notify(&ring));
+    push_one(); /* position 2 */
+    event[0] = 0x0003;
+    for (unsigned i = 0; i < 3; i++)
+        push_one();
+    assert_true(vring_should_notify(&ring)); /* from 3 to 1: over the end */
     event[1] = 0;
     push_one();
     assert_true(vring_should_notify(&ring));
