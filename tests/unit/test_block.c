@@ -430,6 +430,21 @@ static void requests_a_second_are_limited(void **state)
     assert_int_equal(timer_queue_next(&queue), TIMER_NEVER);
 }
 
+static void nobody_overtakes_who_is_held(void **state)
+{
+    (void)state;
+    open_limited(100, 0);
+    block_submit(&user, make(0, BLOCK_READ));
+    block_submit(&user, make(1, BLOCK_READ));
+    host_tsc += 15 * MS; /* its turn has come, but the timer's interrupt has not */
+    block_submit(&user, make(2, BLOCK_READ));
+    run(0);
+    run(100 * MS);
+    assert_int_equal(done_count, 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(order[i], i);
+}
+
 static void the_unused_is_saved_for_a_tenth_of_a_second(void **state)
 {
     (void)state;
@@ -611,6 +626,7 @@ int main(void)
         TEST(room_that_came_meanwhile_is_seen),
         TEST(done_may_submit),
         TEST(requests_a_second_are_limited),
+        TEST(nobody_overtakes_who_is_held),
         TEST(the_unused_is_saved_for_a_tenth_of_a_second),
         TEST(bytes_a_second_are_limited),
         TEST(over_a_long_time_the_limit_is_met),

@@ -254,6 +254,9 @@ static void partitions_that_overlap(void **state)
     expect("part:root", "nvme0p1"); /* ends where "data" begins */
     disk_close(&data);
     disk_close(&inner);
+    assert_int_equal(open_as(&data, "part:root", false, &db), 0);
+    expect("partuuid:a3a2a1a0-a5a4-a7a6-a8a9-aaabacadae01", "nvme0p2"); /* and the other way round */
+    disk_close(&data);
 }
 
 static void the_boot_medium_and_what_cannot_be_written(void **state)

@@ -111,6 +111,7 @@ static void blocks_of_4096_bytes(void **state)
 {
     (void)state;
     use_blocks(4096, 128);
+    disk.device.max_sectors = 12; /* no multiple of a block */
     two_partitions();
     run_scan();
     check(0, 1, 6 * 8, 10 * 8, "web-root");
@@ -164,6 +165,16 @@ static void wrong_entries_lead_to_the_copy(void **state)
     run_scan();
     check(0, 1, 34, 10, "web-root");
     assert_non_null(strstr(host_log_last, "entries with a wrong checksum"));
+}
+
+static void on_a_disk_that_has_grown_the_copy_is_found(void **state)
+{
+    (void)state;
+    gpt.blocks = 300; /* of 512: the table was made when the disk had less */
+    two_partitions();
+    rig_block(&gpt, 2)[60] ^= 1;
+    run_scan();
+    check(0, 1, 34, 10, "web-root");
 }
 
 static void a_part_that_cannot_be_read_leads_to_the_copy(void **state)
@@ -417,6 +428,7 @@ int main(void)
         TEST(a_disk_that_takes_its_time),
         TEST(the_copy_at_the_end_is_used),
         TEST(wrong_entries_lead_to_the_copy),
+        TEST(on_a_disk_that_has_grown_the_copy_is_found),
         TEST(a_part_that_cannot_be_read_leads_to_the_copy),
         TEST(without_either_there_is_nothing),
         TEST(a_disk_that_fails_has_none),
