@@ -7,6 +7,7 @@
 #define POLL_US     10u
 #define STOP_US     500000u /* in which the command list stops (10.3.2) */
 #define READY_US    100000u /* in which a disk is ready again after a COMRESET, or it is given up */
+#define SETTLE_US   10000u
 #define IDENTIFY_US 5000000u
 #define RESET_US    1000u   /* COMRESET is held as long (10.4.2) */
 #define TRIM_BLOCKS 0xffffu /* of one range of a TRIM */
@@ -103,8 +104,19 @@ static void fill_trim(struct ahci_port *port, unsigned slot, const struct block_
 
 static void issue(struct ahci_port *port, unsigned slot)
 {
+    port->pending &= ~(uint32_t)BIT(slot);
     __asm__ volatile("" : : : "memory");
     out(port, AHCI_PxCI, BIT(slot));
+}
+
+/* While an error is traced: the next one, if none is under way. */
+static void go_on(struct ahci_port *port)
+{
+    if (port->busy & ~port->pending)
+        return;
+    port->one_by_one = port->pending != 0;
+    if (port->pending)
+        issue(port, (unsigned)__builtin_ctz(port->pending));
 }
 
 static int submit(struct ahci_port *port, struct block_request *request)
@@ -134,7 +146,10 @@ static int submit(struct ahci_port *port, struct block_request *request)
         fill(port, slot, &file, 0, request->segment, request->segments);
     }
     watch_request(&port->watch);
-    issue(port, slot);
+    if (likely(!port->one_by_one))
+        issue(port, slot);
+    else
+        port->pending |= (uint32_t)BIT(slot);
     return 0;
 }
 
@@ -161,6 +176,7 @@ static void free_slot(struct ahci_port *port, unsigned slot, int status, struct 
 
     port->slot[slot].request = NULL;
     port->busy &= ~(uint32_t)BIT(slot);
+    port->pending &= ~(uint32_t)BIT(slot);
     STATUS(request) = (uint32_t)status;
     request->next = NULL;
     *ended->last = request;
@@ -240,24 +256,48 @@ static int restart(struct ahci_port *port, bool reset)
     return error ? error : ahci_port_start(port);
 }
 
-/* An error stops the list: one command is to blame, the others behind it are issued again. */
+/* Commands that the HBA has ended; the rest of a DISCARD goes on in its slot. */
+static void collect(struct ahci_port *port, struct ended *ended)
+{
+    uint32_t over = port->busy & ~port->pending & ~in(port, AHCI_PxCI);
+
+    while (over) {
+        unsigned slot = (unsigned)__builtin_ctz(over);
+
+        over &= over - 1;
+        if (likely(!port->slot[slot].sectors)) {
+            free_slot(port, slot, 0, ended);
+            continue;
+        }
+        fill_trim(port, slot, port->slot[slot].request);
+        port->slot[slot].tick = port->watch.tick;
+        issue(port, slot);
+    }
+}
+
+/*
+ * An error stops the list. Which command is to blame is known if only one was issued; else all are issued
+ * again, one by one, for not every HBA tells (PxCMD.CCS), and some have that command's bit in PxCI clear. An
+ * HBA that goes on meanwhile, as emulated ones do, is let finish what it does.
+ */
 static void recover(struct ahci_port *port, struct ended *ended)
 {
-    unsigned blame = AHCI_CMD_SLOT(in(port, AHCI_PxCMD));
-    uint32_t left = in(port, AHCI_PxCI) & port->busy;
+    uint32_t issued = port->busy & ~port->pending;
 
-    if (restart(port, false) != 0) {
-        port->state = AHCI_FAILED;
-        log_error("%s: the disk does not come back after an error: its requests fail", port->disk.block.name);
-        end_all(port, -EIO, ended);
+    (void)wait_clear(port, AHCI_PxTFD, ATA_STATUS_BUSY | ATA_STATUS_DRQ, SETTLE_US);
+    if (issued && (issued & (issued - 1)) == 0) {
+        free_slot(port, (unsigned)__builtin_ctz(issued), -EIO, ended);
+    } else {
+        port->pending = port->busy;
+        port->one_by_one = true;
+    }
+    if (restart(port, false) == 0) {
+        go_on(port);
         return;
     }
-    if (left & BIT(blame))
-        free_slot(port, blame, -EIO, ended);
-    else
-        end_all(port, -EIO, ended); /* whose error it was cannot be told */
-    if (left & port->busy)
-        out(port, AHCI_PxCI, left & port->busy);
+    port->state = AHCI_FAILED;
+    log_error("%s: the disk does not come back after an error: its requests fail", port->disk.block.name);
+    end_all(port, -EIO, ended);
 }
 
 /* True: there is no disk any more. */
@@ -282,25 +322,6 @@ static bool is_lost(struct ahci_port *port, uint32_t why, struct ended *ended)
     return true;
 }
 
-/* Commands that the HBA has ended; the rest of a DISCARD goes on in its slot. */
-static void collect(struct ahci_port *port, struct ended *ended)
-{
-    uint32_t over = port->busy & ~in(port, AHCI_PxCI);
-
-    while (over) {
-        unsigned slot = (unsigned)__builtin_ctz(over);
-
-        over &= over - 1;
-        if (likely(!port->slot[slot].sectors)) {
-            free_slot(port, slot, 0, ended);
-            continue;
-        }
-        fill_trim(port, slot, port->slot[slot].request);
-        port->slot[slot].tick = port->watch.tick;
-        issue(port, slot);
-    }
-}
-
 static void poll(struct ahci_port *port, struct ended *ended)
 {
     uint32_t why = in(port, AHCI_PxIS);
@@ -308,9 +329,13 @@ static void poll(struct ahci_port *port, struct ended *ended)
     out(port, AHCI_PxIS, why);
     if (unlikely(why & (AHCI_INT_PHY | AHCI_INT_CHANGE)) && is_lost(port, why, ended))
         return;
-    collect(port, ended);
-    if (unlikely(why & AHCI_INT_ERRORS) && port->state == AHCI_WORKS)
+    if (unlikely(why & AHCI_INT_ERRORS) && port->state == AHCI_WORKS) {
         recover(port, ended);
+        return;
+    }
+    collect(port, ended);
+    if (unlikely(port->one_by_one))
+        go_on(port);
 }
 
 void ahci_poll(struct ahci_port *port)
@@ -336,6 +361,7 @@ bool ahci_look(struct ahci_port *port)
         if (restart(port, true) != 0)
             port->state = AHCI_FAILED;
         end_all(port, -EIO, &ended);
+        port->one_by_one = false;
     }
     busy = port->busy != 0;
     tell(port, &ended);

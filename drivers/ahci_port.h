@@ -29,6 +29,8 @@ struct ahci_port {
     uint8_t *memory; /* AHCI_PORT_BYTES */
     struct ata_identity identity;
     uint32_t slots, busy; /* bit n: slot n is there; has a request */
+    uint32_t pending;     /* bit n: its request is not issued yet */
+    bool one_by_one;      /* an error is being traced: one request is issued at a time */
     bool refused;
     enum ahci_state state;
     struct {
