@@ -206,13 +206,14 @@ static inline void free_slot(struct nvme_queue *queue, unsigned id, int status, 
 static inline void complete(struct nvme_queue *queue, uint32_t status, struct ended *ended)
 {
     unsigned id = NVME_STATUS_ID(status);
-    struct nvme_slot *slot = &queue->slot[id];
     int error = nvme_error(NVME_STATUS_CODE(status));
+    struct nvme_slot *slot;
 
-    if (unlikely(id >= NVME_SLOTS || !slot->request)) {
+    if (unlikely(id >= NVME_SLOTS || !queue->slot[id].request)) {
         queue->nvme->confused = true;
         return;
     }
+    slot = &queue->slot[id];
     if (unlikely(slot->request->op == BLOCK_WRITE_ZEROES && slot->sectors && !error)) {
         start_zeroes(queue, id, slot->request);
         slot->tick = queue->nvme->watch.tick;
