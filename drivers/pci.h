@@ -54,10 +54,11 @@ void pci_probe(const struct pci_driver *const *driver, unsigned drivers);
 bool pci_identify(struct pci_device *device, struct pci_address at);
 
 /*
- * The first capability with this id at or behind `from` (0: from the first one); 0: there is none. A chain
- * that is longer than the space has room for, or leaves it, ends there.
+ * The first capability with this id behind that at `after` in the function's list (0: of all); 0: there is
+ * none. A list that is longer than the space has room for, or leaves it, ends there; but whoever goes on from
+ * `after` again and again has to count.
  */
-unsigned pci_capability(const struct pci_device *device, unsigned id, unsigned from);
+unsigned pci_capability(const struct pci_device *device, unsigned id, unsigned after);
 
 struct pci_bar {
     uint64_t base, size; /* size 0: there is no such BAR, or it has no place */

@@ -5,13 +5,13 @@
 #define CAP_ALIGN    4u
 #define CAPS_MAX     ((CONFIG_BYTES - PCI_CAP_FIRST) / CAP_ALIGN) /* more would be a loop */
 
-unsigned pci_capability(const struct pci_device *device, unsigned id, unsigned from)
+unsigned pci_capability(const struct pci_device *device, unsigned id, unsigned after)
 {
     unsigned at;
 
     if (!(pci_read(device->at, PCI_COMMAND) & PCI_STATUS_CAPS))
         return 0;
-    at = pci_read(device->at, PCI_CAPS) & 0xff;
+    at = after ? pci_read(device->at, after) >> 8 & 0xff : pci_read(device->at, PCI_CAPS) & 0xff;
     for (unsigned i = 0; i < CAPS_MAX; i++) {
         uint32_t word;
 
@@ -19,7 +19,7 @@ unsigned pci_capability(const struct pci_device *device, unsigned id, unsigned f
         if (at < PCI_CAP_FIRST)
             return 0;
         word = pci_read(device->at, at);
-        if ((word & 0xff) == id && at >= from)
+        if ((word & 0xff) == id)
             return at;
         at = word >> 8 & 0xff;
     }

@@ -5,6 +5,7 @@
 #include "drivers/ata.h"
 #include "drivers/nvme.h"
 #include "drivers/pci.h"
+#include "drivers/virtio_blk.h"
 #include "kernel/log.h"
 #include "lib/errno.h"
 
@@ -74,7 +75,8 @@ void storage_add(struct disk *disk)
 
 void storage_init(void)
 {
-    static const struct pci_driver *const drivers[] = { &nvme_driver, &ahci_driver, &ata_driver };
+    static const struct pci_driver *const drivers[] = { &nvme_driver, &ahci_driver, &ata_driver,
+                                                        &virtio_blk_driver, &virtio_blk_driver_transitional };
 
     pci_probe(drivers, ARRAY_SIZE(drivers));
 }

@@ -41,6 +41,8 @@ DISKS = {
     "nvme-one-vector": ("nvme0", {}, ["-device", f"nvme,drive=d0,serial={SERIAL},msix_qsize=1"]),
     "ide": ("ide0.1", {"machine": "pc"}, ["-device", f"ide-hd,drive=d0,serial={SERIAL},bus=ide.0,unit=1"]),
     "ahci": ("ahci0.1", {}, ["-device", f"ide-hd,drive=d0,serial={SERIAL},bus=ide.1"]),
+    "virtio": ("virtio0", {}, ["-device", f"virtio-blk-pci,drive=d0,serial={SERIAL},num-queues=4"]),
+    "virtio-line": ("virtio0", {"machine": "pc"}, ["-device", f"virtio-blk-pci,drive=d0,serial={SERIAL},vectors=0,disable-legacy=on"]),
     "ahci-card": ("ahci0.4", {"machine": "pc"}, ["-device", "ich9-ahci,id=card", "-device", f"ide-hd,drive=d0,serial={SERIAL},bus=card.4"]),
 }
 
@@ -63,16 +65,18 @@ def test_disk(boot, image, kind, memory):
     """What is written is read back; interrupts tell of it, not the watch. With 6 GiB some of the memory is beyond 32 bits."""
     name, options, extra = DISKS[kind]
     machine = boot(CONFIG, smp=3, memory=memory, cmdline=f"disk-test={SERIAL}", extra=drive(image) + extra, **options)
-    machine.expect(rf"{re.escape(name)}: QEMU [A-Za-z ]+, serial number {SERIAL}, {MEGABYTES} MiB\r")
+    machine.expect(rf"{re.escape(name)}: (?:QEMU|virtio) [A-Za-z ]+, serial number {SERIAL}, {MEGABYTES} MiB\r")
     assert passed(machine, name) > 300
     machine.send("\r")
     machine.expect(PROMPT)
     messages, isa = interrupts(machine)
     if kind == "ide":
         assert isa[14] > 300
+    elif kind == "virtio-line":
+        assert max(isa.get(number, 0) for number in (5, 9, 10, 11)) > 200, "PCI lines come in there"
     else:
         assert sum(messages) > 200
-    if kind == "nvme":
+    if kind in ("nvme", "virtio"):
         assert len(messages) == 3 and min(messages) > 50, "each CPU has a queue and a vector of its own"
     with open(image, "rb") as file:
         words = struct.unpack(f"<{AREA // 8}Q", file.read(AREA))
@@ -111,7 +115,7 @@ def test_refuses_other_disks(boot, image):
 
 @pytest.mark.vendors("amd")
 @pytest.mark.parametrize("iotype", ["read", "write"])
-@pytest.mark.parametrize("kind", ["nvme", "ide", "ahci"])
+@pytest.mark.parametrize("kind", ["nvme", "ide", "ahci", "virtio"])
 def test_errors_of_the_disk(boot, image, kind, iotype):
     """A bad sector: the requests that touch it fail, and no others; the data of those is whole."""
     name, options, extra = DISKS[kind]
@@ -129,7 +133,7 @@ def test_errors_of_the_disk(boot, image, kind, iotype):
 
 
 @pytest.mark.vendors("amd")
-@pytest.mark.parametrize("kind", ["nvme", "ide", "ahci"])
+@pytest.mark.parametrize("kind", ["nvme", "ide", "ahci", "virtio"])
 def test_cost_of_a_read(boot, image, kind):
     """Counted in instructions, but as idle as a real machine while it waits: time that leaps would let requests time out."""
     name, options, extra = DISKS[kind]
