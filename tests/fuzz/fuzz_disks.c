@@ -5,6 +5,7 @@
 #include <string.h>
 #include "drivers/ahci_port.h"
 #include "drivers/nvme_queue.h"
+#include "drivers/virtio_queue.h"
 #include "lib/errno.h"
 #include "tests/unit/host/host.h"
 
@@ -44,7 +45,8 @@ void ahci_delay_us(unsigned us)
 static void done(struct block_request *r, int status)
 {
     assert(under_way[r - request]); /* each ends once */
-    assert(status == 0 || status == -EIO || status == -ENOSPC || status == -EROFS || status == -ENODEV);
+    assert(status == 0 || status == -EIO || status == -ENOSPC || status == -EROFS || status == -ENODEV ||
+           status == -EOPNOTSUPP);
     under_way[r - request] = false;
 }
 
@@ -173,6 +175,49 @@ static void fuzz_ahci(void)
     nothing_is_left();
 }
 
+static void fuzz_virtio(void)
+{
+    static struct virtio_queue_memory shared __aligned(4096);
+    static struct virtio_disk disk;
+    static struct virtio_queue queue;
+    uint16_t bell;
+
+    memset(&shared, 0, sizeof(shared));
+    disk = (struct virtio_disk){
+        .queues = 1, .queue = { &queue }, .max_discard = next() | 1, .max_zeroes = next() | 1
+    };
+    queue = (struct virtio_queue){ .disk = &disk, .memory = &shared, .bell = &bell };
+    virtio_queue_init(&queue);
+    while (left) {
+        uint32_t what = next();
+        struct block_request *r;
+
+        switch (what % 4) {
+        case 0:
+            r = new_request();
+            if (r) {
+                under_way[r - request] = true;
+                if (virtio_queue_submit(&queue, r) != 0)
+                    under_way[r - request] = false;
+            }
+            break;
+        case 1: /* anything that it can write */
+            ((uint8_t *)&shared.used)[what / 4 % sizeof(shared.used)] = (uint8_t)next();
+            break;
+        case 2: /* what an honest one might say */
+            shared.slot[what / 4 % VIRTIO_SLOTS].status = (uint8_t)(what >> 16 & 3);
+            shared.used.ring[shared.used.index++ % VIRTIO_SLOTS].id = what / 4 % VIRTIO_SLOTS;
+            break;
+        default:
+            virtio_queue_poll(&queue);
+        }
+        assert(queue.free_count <= VIRTIO_SLOTS);
+    }
+    virtio_queue_end(&queue, -EIO);
+    assert(queue.free_count == VIRTIO_SLOTS);
+    nothing_is_left();
+}
+
 /* What is taken for a disk has numbers that the block layer can work with. */
 static void fuzz_identity(void)
 {
@@ -203,12 +248,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     input = data;
     left = size;
     memset(under_way, 0, sizeof(under_way));
-    switch (next() % 3) {
+    switch (next() % 4) {
     case 0:
         fuzz_nvme();
         break;
     case 1:
         fuzz_ahci();
+        break;
+    case 2:
+        fuzz_virtio();
         break;
     default:
         fuzz_identity();

@@ -234,6 +234,11 @@ static void lies_are_noticed(void **state)
     disk.confused = false;
     assert_int_equal(virtio_queue_submit(&queue, &flush), 0);
     id = take(&table, &length);
+    queue.memory->used.ring[queue.memory->used.index++ % VIRTIO_SLOTS].id = id + VIRTIO_SLOTS;
+    virtio_queue_poll(&queue);
+    assert_true(disk.confused);
+    assert_int_equal(done_count, 0);
+    disk.confused = false;
     answer(id, 0);
     answer(id, 0);
     virtio_queue_poll(&queue);
