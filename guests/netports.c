@@ -52,6 +52,12 @@ void netports_init(const struct config *config)
         for (unsigned k = 0; k < config->vm[i].nic_count && !config->vm[i].broken; k++)
             make_port(&config->vm[i], k);
     nic_connect();
+    for (unsigned i = 0; config && i < config->network_count; i++)
+        if (config->network[i].uplink[0] && !nic_find(config->network[i].uplink))
+            log_warn("network %s: goes without its uplink %s: there is no network card that Plinth has a "
+                     "driver for; "
+                     "'pci' lists what is there",
+                     config->network[i].name, config->network[i].uplink);
 }
 
 struct net_port *netports_get(const struct config_vm *vm, unsigned nic)

@@ -258,6 +258,21 @@ static uint64_t oldest_age(void)
     return tsc_hz() * LEARNED_AGE_S >> LEARNED_SHIFT;
 }
 
+/* Whether that is known already, and was seen in the last second: then there is nothing to write. */
+static bool is_known(const struct learned *set, uint64_t key, const struct net_port *port, uint64_t now)
+{
+    for (unsigned i = 0; i < LEARNED_WAYS; i++) {
+        struct learned entry = { .key = __atomic_load_n(&set[i].key, __ATOMIC_ACQUIRE) };
+
+        if (entry.key != key)
+            continue;
+        entry.where = __atomic_load_n(&set[i].where, __ATOMIC_RELAXED);
+        return (entry.where & (BIT(LEARNED_SHIFT) - 1)) == port->index &&
+               age(&entry, now) <= tsc_hz() >> LEARNED_SHIFT;
+    }
+    return false;
+}
+
 /* The address was seen behind the port: in place of a former entry of its own, else of the oldest in its set.
  */
 static void learn(struct network *network, const struct net_port *port, uint64_t mac, unsigned vlan)
@@ -266,6 +281,8 @@ static void learn(struct network *network, const struct net_port *port, uint64_t
     uint64_t key = learned_key(mac, vlan), now = ticks_now();
     uint64_t where = now << LEARNED_SHIFT | port->index;
 
+    if (is_known(set, key, port, now))
+        return;
     lock_take(&network->learning);
     for (unsigned i = 0; i < LEARNED_WAYS; i++) {
         if (set[i].key == key) {

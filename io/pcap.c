@@ -92,6 +92,8 @@ static void tap(void *context, const struct net_port *from, const struct net_por
                 const struct net_frame *frame)
 {
     (void)context;
+    if (to && !__atomic_load_n(&capture.only, __ATOMIC_RELAXED))
+        return; /* most of what is shown to a network's capture: without the lock of all CPUs */
     lock_take(&capture.lock);
     if (capture.network == from->network && capture.left &&
         (capture.only ? (to ? to == capture.only : from == capture.only) : !to))
