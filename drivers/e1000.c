@@ -9,6 +9,7 @@
 #include "lib/string.h"
 
 #define RESET_US      10000 /* until it has read its address from its EEPROM again */
+#define EEPROM_US     10000 /* for a word */
 #define ITR_50_US     195   /* at most 20,000 interrupts a second */
 #define BUFFERS_ORDER 7
 #define MTU           1500
@@ -143,16 +144,43 @@ static void reset(struct e1000 *card)
     write32(card, E1000_CTRL, ctrl);
 }
 
+/* The EEPROM's first three words, where the card has not taken its address from there by itself: Bochs' does
+ * not. */
+static bool read_eeprom(const struct e1000 *card, uint32_t *low, uint32_t *high)
+{
+    uint16_t word[3];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(word); i++) {
+        uint32_t value = 0;
+
+        write32(card, E1000_EERD, E1000_EERD_WORD(i) | (uint32_t)E1000_EERD_START);
+        for (unsigned tries = EEPROM_US; tries && !(value & E1000_EERD_DONE); tries--) {
+            tsc_delay_us(1);
+            value = read32(card, E1000_EERD);
+        }
+        if (!(value & E1000_EERD_DONE))
+            return false;
+        word[i] = E1000_EERD_DATA(value);
+    }
+    *low = word[0] | (uint32_t)word[1] << 16;
+    *high = word[2] | (uint32_t)E1000_RAH_VALID;
+    write32(card, E1000_RAL0, *low);
+    write32(card, E1000_RAH0, *high);
+    return true;
+}
+
 /* False: it has none. */
 static bool read_mac(struct e1000 *card)
 {
     uint32_t low = read32(card, E1000_RAL0), high = read32(card, E1000_RAH0);
 
+    if (!(high & E1000_RAH_VALID) && (card->pci.device != E1000_82540EM || !read_eeprom(card, &low, &high)))
+        return false;
     for (unsigned i = 0; i < 4; i++)
         card->nic.mac[i] = (uint8_t)(low >> (8 * i));
     card->nic.mac[4] = (uint8_t)high;
     card->nic.mac[5] = (uint8_t)(high >> 8);
-    return (high & E1000_RAH_VALID) && !(low & 1) && (low || high & 0xffff);
+    return !(low & 1) && (low || high & 0xffff);
 }
 
 static int probe(struct pci_device *device)

@@ -15,6 +15,7 @@
 #define E1000_SIZE     0x20000
 #define E1000_CTRL     0x0000
 #define E1000_STATUS   0x0008
+#define E1000_EERD     0x0014 /* 8254x: reads a word of the EEPROM */
 #define E1000_ICR      0x00c0 /* causes; reading clears them */
 #define E1000_ITR      0x00c4 /* least time between two interrupts, in 256 ns */
 #define E1000_ICS      0x00c8 /* sets causes */
@@ -50,17 +51,23 @@
 #define E1000_STATUS_LU       BIT(1)                   /* link up */
 #define E1000_STATUS_SPEED(w) ((uint32_t)(w) >> 6 & 3) /* 0: 10, 1: 100, 2 and 3: 1000 Mbit/s */
 
+#define E1000_EERD_START   BIT(0)
+#define E1000_EERD_DONE    BIT(4)
+#define E1000_EERD_WORD(n) ((uint32_t)(n) << 8) /* the first three are the address */
+#define E1000_EERD_DATA(w) ((uint16_t)((uint32_t)(w) >> 16))
+
 #define E1000_INT_LSC    BIT(2) /* link status has changed */
 #define E1000_INT_RXDMT0 BIT(4) /* few descriptors are left */
 #define E1000_INT_RXO    BIT(6) /* overrun */
 #define E1000_INT_RXT0   BIT(7) /* frames were received */
 
-#define E1000_RCTL_EN    BIT(1)
-#define E1000_RCTL_UPE   BIT(3)  /* all unicast frames */
-#define E1000_RCTL_MPE   BIT(4)  /* all multicast frames */
-#define E1000_RCTL_BAM   BIT(15) /* broadcasts */
-#define E1000_RCTL_SECRC BIT(26) /* without checksum (FCS); buffers have 2048 bytes if BSIZE and BSEX are 0  \
-                                  */
+#define E1000_RCTL_EN  BIT(1)
+#define E1000_RCTL_UPE BIT(3)  /* all unicast frames */
+#define E1000_RCTL_MPE BIT(4)  /* all multicast frames */
+#define E1000_RCTL_BAM BIT(15) /* broadcasts */
+#define E1000_RCTL_SECRC                                                                                     \
+    BIT(26) /* without checksum (FCS); buffers have 2048 bytes if BSIZE and BSEX are 0                       \
+             */
 
 #define E1000_TCTL_EN   BIT(1)
 #define E1000_TCTL_PSP  BIT(3)                 /* pad short frames */

@@ -8,8 +8,6 @@ import subprocess
 
 import pytest
 
-pytestmark = pytest.mark.vendors("amd")  # what is sent to QEMU's card comes from a socket
-
 CONFIG = """\
 [vm.one]
 memory = "16M"
@@ -18,26 +16,37 @@ autostart = false
 networks = ["lan0"]
 
 [network.lan0]
-uplink = "pci:00:03.0"
+uplink = "UPLINK"
 """
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PROMPT = r"plinth> "
+MODELS = ["e1000", "e1000e"]
 OURS = bytes.fromhex("525400aabbcc")
 ECHO = bytes.fromhex("020000000001")
 
 
 class Cable:
-    def __init__(self, model):
-        self.here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.here.bind(("127.0.0.1", 0))
-        self.here.settimeout(5)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.bind(("127.0.0.1", 0))
-            self.there = other.getsockname()
-        address = "type=inet,host=127.0.0.1,port="
-        local = ",".join("local." + part for part in (address + str(self.there[1])).split(","))
-        remote = ",".join("remote." + part for part in (address + str(self.here.getsockname()[1])).split(","))
-        self.extra = ["-netdev", f"dgram,id=cable,{local},{remote}", "-device", f"{model},netdev=cable,addr=3,mac=52:54:00:12:34:56"]
+    """UDP on the loopback: Bochs receives at a port and sends to the next one, QEMU does as it is told."""
+
+    def __init__(self, model, vendor):
+        for _ in range(100):
+            self.there = "127.0.0.1", random.randrange(40000, 60000)
+            self.here = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self.here.bind((self.there[0], self.there[1] + 1))
+                break
+            except OSError:
+                self.here.close()
+        self.here.settimeout(60)
+        if vendor == "intel":
+            self.address = "pci:00:02.0"
+            self.extra = ["pci: enabled=1, chipset=i440fx, slot1=e1000",
+                          f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=socket, ethdev={self.there[1]}"]
+        else:
+            self.address = "pci:00:03.0"
+            ends = [f"{end}.type=inet,{end}.host=127.0.0.1,{end}.port={port}"
+                    for end, port in (("local", self.there[1]), ("remote", self.there[1] + 1))]
+            self.extra = ["-netdev", "dgram,id=cable," + ",".join(ends), "-device", f"{model},netdev=cable,addr=3,mac=52:54:00:12:34:56"]
 
     def send(self, frame):
         self.here.sendto(frame, self.there)
@@ -46,9 +55,11 @@ class Cable:
         return self.here.recvfrom(65536)[0]
 
 
-@pytest.fixture(params=["e1000", "e1000e"])
-def cable(request):
-    cable = Cable(request.param)
+@pytest.fixture
+def cable(model, vendor):
+    if (model, vendor) == ("e1000e", "intel"):
+        pytest.skip("Bochs has no e1000e")
+    cable = Cable(model, vendor)
     yield cable
     cable.here.close()
 
@@ -57,9 +68,10 @@ def frame(to, payload, sender=OURS):
     return to + sender + b"\x88\xb5" + payload
 
 
+@pytest.mark.parametrize("model", MODELS)
 def test_frames_go_both_ways(boot, guest, cable):
-    machine = boot(CONFIG, {"halt.elf": guest("halt")}, cmdline="net-test=pci:00:03.0", extra=cable.extra)
-    machine.expect(r"pci:00:03.0: e1000e?, address 52:54:00:12:34:56")
+    machine = boot(CONFIG.replace("UPLINK", cable.address), {"halt.elf": guest("halt")}, cmdline="net-test=" + cable.address, extra=cable.extra)
+    machine.expect(cable.address + r": e1000e?, address 52:54:00:12:34:56", timeout=90)
     machine.expect(r"net-test: echo")
     machine.expect(r"plinth: ready")
     dice = random.Random(7)
@@ -78,12 +90,13 @@ def test_frames_go_both_ways(boot, guest, cable):
     machine.send("\r")
     machine.expect(PROMPT)
     text = machine.ask(PROMPT, "networks")
-    assert re.search(r"^net-test +pci:00:03.0 +52:54:00:12:34:56 \+all +open +1604 +1604 +0", text, re.M), text
+    assert re.search(rf"^net-test +{cable.address} +52:54:00:12:34:56 \+all +open +1604 +1604 +0", text, re.M), text
 
 
+@pytest.mark.parametrize("model", MODELS)
 def test_a_capture_shows_what_comes_in(boot, guest, cable, tmp_path):
-    machine = boot(CONFIG, {"halt.elf": guest("halt")}, extra=cable.extra)
-    machine.expect(r"network lan0: connected to pci:00:03.0")
+    machine = boot(CONFIG.replace("UPLINK", cable.address), {"halt.elf": guest("halt")}, extra=cable.extra)
+    machine.expect("network lan0: connected to " + cable.address, timeout=90)
     machine.expect(r"plinth: ready")
     machine.expect(PROMPT)
     machine.send("capture lan0 3\r")
