@@ -192,8 +192,6 @@ static enum net_drop check(const struct net_port *port, struct net_frame *frame)
 
     if (unlikely(frame->bytes < NET_HEAD))
         return NET_DROP_SHORT;
-    if (unlikely(frame->bytes > NET_FRAME_MAX))
-        return NET_DROP_LONG;
     frame->segment[0] = (struct net_segment){ frame->head, NET_HEAD };
     frame->needs = 0;
     pull(frame, 0, NET_HEAD);
@@ -207,8 +205,8 @@ static enum net_drop check(const struct net_port *port, struct net_frame *frame)
     } else {
         frame->offload = (struct net_offload){ 0 };
     }
-    if (frame->offload.gso_type == NET_GSO_NONE && frame->bytes > NET_HEAD + mtu)
-        return NET_DROP_LONG;
+    if (likely(frame->offload.gso_type == NET_GSO_NONE))
+        return unlikely(frame->bytes > NET_HEAD + mtu) ? NET_DROP_LONG : NET_DROPS;
     return frame->bytes > NET_FRAME_MAX - NET_TAG ? NET_DROP_LONG : NET_DROPS; /* a tag may come to it */
 }
 

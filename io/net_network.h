@@ -51,3 +51,4 @@ static __always_inline unsigned net_hash(uint64_t key)
 }
 
 static_assert(NET_HASH == 64 && LEARNED_SETS == 64, "6 bits");
+static_assert(NET_HEAD + NET_MTU_MAX <= NET_FRAME_MAX - NET_TAG, "what the MTU allows has room for a tag");
