@@ -24,6 +24,7 @@ struct hba {
     unsigned number;
     unsigned ports; /* for which there are registers: HBAs with fewer than 32 may have a smaller BAR */
     struct ahci_port *port[AHCI_PORTS]; /* NULL: no disk */
+    uint32_t seen; /* ports that had a link before the reset; all, if that says nothing */
 };
 
 static unsigned hbas;
@@ -48,6 +49,11 @@ static bool cleared(const struct hba *hba, unsigned reg, uint64_t bits, unsigned
     for (; (in(hba, reg) & bits) && ms; ms--)
         tsc_delay_us(1000);
     return !(in(hba, reg) & bits);
+}
+
+static bool has_link(const struct hba *hba, unsigned n)
+{
+    return AHCI_DETECT(in(hba, AHCI_PORT(n) + AHCI_PxSSTS)) == AHCI_DETECT_THERE;
 }
 
 /* --- Requests */
@@ -116,11 +122,6 @@ static void drop_port(struct hba *hba, unsigned n)
     }
 }
 
-static bool has_link(const struct hba *hba, unsigned n)
-{
-    return AHCI_DETECT(in(hba, AHCI_PORT(n) + AHCI_PxSSTS)) == AHCI_DETECT_THERE;
-}
-
 /* NULL: it is ready to be added; else why not. */
 static const char *find_disk(struct hba *hba, unsigned n)
 {
@@ -160,6 +161,20 @@ static bool is_disk(const struct hba *hba, unsigned n)
     return in(hba, AHCI_PORT(n) + AHCI_PxSIG) == AHCI_SIG_DISK;
 }
 
+/* For those that were there: on a board that spins disks up by itself, no others come now. */
+static void await_links(const struct hba *hba)
+{
+    for (unsigned us = 0; us < LINK_MS * 1000; us += 10) {
+        unsigned n = 0;
+
+        while (n < hba->ports && (!(hba->seen & BIT(n)) || has_link(hba, n)))
+            n++;
+        if (n == hba->ports)
+            return;
+        tsc_delay_us(10);
+    }
+}
+
 static void find_disks(struct hba *hba)
 {
     uint32_t there = in(hba, AHCI_PI);
@@ -167,8 +182,7 @@ static void find_disks(struct hba *hba)
     for (unsigned n = 0; n < hba->ports; n++)
         if (there & BIT(n))
             hba->port[n] = make_port(hba, n);
-    for (unsigned ms = 0; ms < LINK_MS; ms++)
-        tsc_delay_us(1000);
+    await_links(hba);
     for (unsigned n = 0; n < AHCI_PORTS; n++) {
         if (!hba->port[n])
             continue;
@@ -191,6 +205,10 @@ static int take(struct hba *hba)
             (void)cleared(hba, AHCI_BOHC, AHCI_BOHC_BIOS, BUSY_MS);
     }
     out(hba, AHCI_GHC, AHCI_GHC_AE);
+    for (unsigned n = 0; n < hba->ports; n++)
+        if ((in(hba, AHCI_CAP) & AHCI_CAP_STAGGERED) || has_link(hba, n))
+            hba->seen |= (uint32_t)BIT(n);
+    hba->seen &= in(hba, AHCI_PI);
     out(hba, AHCI_GHC, AHCI_GHC_AE | AHCI_GHC_RESET);
     if (!cleared(hba, AHCI_GHC, AHCI_GHC_RESET, RESET_MS))
         return -EIO;

@@ -19,15 +19,16 @@
 #define AHCI_CAP2 0x24
 #define AHCI_BOHC 0x28
 
-#define AHCI_CAP_SLOTS(c) (((uint32_t)(c) >> 8 & 0x1fu) + 1)
-#define AHCI_CAP_64       BIT(31)
-#define AHCI_GHC_RESET    BIT(0)
-#define AHCI_GHC_IE       BIT(1)
-#define AHCI_GHC_AE       BIT(31)
-#define AHCI_CAP2_HANDOFF BIT(0)
-#define AHCI_BOHC_BIOS    BIT(0) /* firmware owns it */
-#define AHCI_BOHC_OS      BIT(1) /* we want it */
-#define AHCI_BOHC_BUSY    BIT(4)
+#define AHCI_CAP_SLOTS(c)  (((uint32_t)(c) >> 8 & 0x1fu) + 1)
+#define AHCI_CAP_STAGGERED BIT(27) /* SSS: a disk spins up when it is told to */
+#define AHCI_CAP_64        BIT(31)
+#define AHCI_GHC_RESET     BIT(0)
+#define AHCI_GHC_IE        BIT(1)
+#define AHCI_GHC_AE        BIT(31)
+#define AHCI_CAP2_HANDOFF  BIT(0)
+#define AHCI_BOHC_BIOS     BIT(0) /* firmware owns it */
+#define AHCI_BOHC_OS       BIT(1) /* we want it */
+#define AHCI_BOHC_BUSY     BIT(4)
 
 /* --- Port (3.3): byte offsets from AHCI_PORT(n) --- */
 #define AHCI_PORT(n)   (0x100u + 0x80u * (n))
