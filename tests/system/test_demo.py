@@ -30,8 +30,8 @@ def steps():
 def test_walk(boot, linux, options):
     with open(os.path.join(TOP, "guests/demo/plinth.toml"), encoding="utf-8") as file:
         config = file.read()
-    memtest = os.path.join(os.path.dirname(linux["vmlinuz"]), "memtest")
-    machine = boot(config, {**linux, "memtest": memtest}, memory="1G", **options)
+    more = {name: os.path.join(os.path.dirname(linux["vmlinuz"]), name) for name in ("memtest", "disk.img")}
+    machine = boot(config, {**linux, **more}, memory="1G", **options)
     typed = []
     for kind, *what in steps():
         if kind == "type":

