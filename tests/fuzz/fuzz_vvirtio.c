@@ -219,7 +219,9 @@ static void step(struct fuzz_input *input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct vvirtio_ops ops = { notified, config_read, NULL, was_reset };
+    static const struct vvirtio_ops ops = { .notified = notified,
+                                            .config_read = config_read,
+                                            .reset = was_reset };
     static const struct vvirtio_kind kind = { .id = VIRTIO_ID_NET,
                                               .class_code = 0x020000,
                                               .queues = QUEUES,

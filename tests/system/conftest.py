@@ -52,7 +52,8 @@ def pytest_runtest_makereport(item):
     report = outcome.get_result()
     if report.when == "call" and report.failed:
         for machine in getattr(item, "machines", []):
-            machine.log.flush()
+            if not machine.log.closed:
+                machine.log.flush()
             with open(machine.log_path, encoding="utf-8", errors="replace", newline="") as file:
                 text = file.read().replace("\r", "")
             report.sections.append((f"serial line of {machine.name} (its end)", text[-6000:]))
