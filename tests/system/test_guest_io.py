@@ -1,6 +1,11 @@
 """Linux guests with virtio disks and network cards, by the drivers of a stock kernel."""
 
+import functools
+import hashlib
+import http.server
+import os
 import re
+import threading
 
 import pytest
 
@@ -17,6 +22,7 @@ initrd = "initrd.img"
 cmdline = "console=ttyS0 cryptomgr.notests hostname=one"
 """
 PROMPT = r"plinth> "
+FETCHED = 8 << 20
 SHARED = {"shared.img": b"".join(b"line %7d of the file\n" % i for i in range(50000)), "empty.img": bytes(8 << 20)}
 
 
@@ -94,3 +100,29 @@ def test_network(boot, linux):
     machine.expect(PROMPT)
     listed = machine.ask(PROMPT, "networks")
     assert re.search(r"^lan0 +one/0 .*open +\d{3,} +\d{3,} +0", listed, re.M), listed
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on this machine's loopback, which QEMU's user network shows to guests as 10.0.2.2, with a file of random bytes."""
+    content = os.urandom(FETCHED)
+    (tmp_path / "file").write_bytes(content)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield httpd.server_address[1], hashlib.md5(content).hexdigest()
+        httpd.shutdown()
+
+
+@pytest.mark.vendors("amd")
+@pytest.mark.parametrize("card", ["e1000", "e1000e"])
+def test_uplink(boot, linux, server, card):
+    """A guest fetches a file from beyond the machine, by a network whose uplink is the machine's own card."""
+    port, checksum = server
+    config = CONFIG + 'networks = ["lan0"]\n\n[network.lan0]\nuplink = "pci:00:05.0"\n'
+    machine = boot(config, linux, extra=["-netdev", "user,id=n0", "-device", f"{card},netdev=n0,addr=5"])
+    demo = r"one# "
+    to_shell(machine, demo)
+    machine.ask(demo, "ifconfig eth0 10.0.2.15 up")
+    assert checksum in machine.ask(demo, f"wget -q -O - http://10.0.2.2:{port}/file | md5sum", timeout=300)
+    well(machine, demo)
