@@ -177,7 +177,7 @@ layers:
 	@tests/layers
 
 bench: setup
-	@tests/bench/run
+	@tests/bench/run; result=$$?; tests/bench/io && exit $$result
 
 soak: setup
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} SOAK_VMS=$${SOAK_VMS:-8} /usr/bin/python3 -m pytest -rP tests/system/test_soak.py
