@@ -63,41 +63,34 @@ void vlapic_timer_rearm(struct vlapic *lapic)
         vtimer_cancel(&lapic->timer);
 }
 
-static __attribute__((noinline)) void other_due(struct vlapic *lapic)
-{
-    catch_up(lapic);
-    vlapic_timer_rearm(lapic);
-}
-
 void vlapic_timer_due(struct vlapic *lapic)
 {
     struct vlapic_state *state = &lapic->state;
 
-    /* What other_due() does for it: it is the timer that systems use. */
-    if (likely(state->tsc_deadline && !vtimer_armed(&lapic->timer) &&
-               vclock_tsc(lapic->timer.clock) >= state->tsc_deadline)) {
+    /* What catch_up() and then vlapic_timer_rearm() do for it: it is the timer that systems use. */
+    if (likely(state->tsc_deadline && vclock_tsc(lapic->timer.clock) >= state->tsc_deadline)) {
         state->tsc_deadline = 0;
+        if (unlikely(vtimer_armed(&lapic->timer)))
+            vtimer_cancel(&lapic->timer);
         expire(lapic);
-    } else {
-        other_due(lapic);
+        return;
     }
+    catch_up(lapic);
+    vlapic_timer_rearm(lapic);
 }
 
-/* The devices' lock is not for this one. */
-static void fire(struct timer *host)
+static void fire(void *device)
 {
-    struct vlapic *lapic = container_of(host, struct vlapic, timer.host);
+    struct vlapic *lapic = device;
 
-    if (likely(lapic->up->timer))
-        lapic->up->timer(lapic->vcpu);
-    else
+    if (!lapic->up->timer || lapic->up->timer(lapic->vcpu))
         vlapic_timer_due(lapic);
 }
 
 void vlapic_timer_init(struct vlapic *lapic, const struct vclock *clock, struct timer_queue *queue)
 {
-    timer_init(&lapic->timer.host, queue, fire);
-    lapic->timer.clock = clock;
+    vtimer_init(&lapic->timer, clock, queue, fire, lapic);
+    lapic->timer.lock = NULL;
 }
 
 uint32_t vlapic_timer_current(struct vlapic *lapic)
@@ -166,12 +159,12 @@ uint64_t vlapic_timer_read_deadline(struct vlapic *lapic)
 
 void vlapic_timer_write_deadline(struct vlapic *lapic, uint64_t guest_tsc)
 {
-    uint32_t lvt = lapic->state.lvt[VLAPIC_TIMER] & (APIC_LVT_TIMER_MODE | APIC_LVT_MASKED);
+    uint32_t lvt = lapic->state.lvt[VLAPIC_TIMER];
 
-    if (likely(lvt == APIC_LVT_TIMER_DEADLINE && guest_tsc)) {
+    if (likely((lvt & (APIC_LVT_TIMER_MODE | APIC_LVT_MASKED)) == APIC_LVT_TIMER_DEADLINE && guest_tsc)) {
         lapic->state.tsc_deadline = guest_tsc;
         vtimer_arm_tsc(&lapic->timer, guest_tsc);
-    } else if ((lvt & APIC_LVT_TIMER_MODE) == APIC_LVT_TIMER_DEADLINE) {
+    } else if (mode(lapic) == APIC_LVT_TIMER_DEADLINE) {
         lapic->state.tsc_deadline = guest_tsc;
         vlapic_timer_rearm(lapic);
     }

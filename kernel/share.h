@@ -185,8 +185,7 @@ static inline uint64_t share_kicks(struct share *s)
 {
     uint64_t kicks = s->kicks;
 
-    if (kicks)
-        s->kicks = 0;
+    s->kicks = 0;
     return kicks;
 }
 

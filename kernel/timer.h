@@ -13,7 +13,8 @@
 #include "lib/types.h"
 #include "kernel/lock.h"
 
-#define TIMER_NEVER UINT64_MAX
+#define TIMER_NEVER   UINT64_MAX
+#define TIMER_UNKNOWN (UINT64_MAX - 1) /* for timer_programmed: no deadline, and unlike all that are */
 
 struct timer {
     uint64_t deadline;         /* host TSC; TIMER_NEVER while not armed */
@@ -53,9 +54,9 @@ static inline uint64_t timer_queue_next(const struct timer_queue *queue)
 }
 
 /*
- * Fires, in order of deadline, every timer whose deadline is at or before `now` < TIMER_NEVER. A fired timer
- * is no longer armed when fire() is called and may arm itself again; one that a fire() arms at or before
- * `now` waits for the next run, so that a run is bounded. fire() may arm and cancel any timer of the queue,
- * but not run it.
+ * Fires, in order of deadline, every timer whose deadline is at or before `now`. A fired timer is no longer
+ * armed when fire() is called and may arm itself again; one that a fire() arms at or before `now` waits
+ * for the next run, so that a run is bounded. fire() may arm and cancel any timer of the queue, but not run
+ * it.
  */
 void timer_queue_run(struct timer_queue *queue, uint64_t now);

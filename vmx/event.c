@@ -61,25 +61,13 @@ static void set_window(struct vcpu *vcpu, bool wanted)
     vcpu->window = wanted;
 }
 
-static inline void record(struct vcpu *vcpu, enum event_type type, uint8_t vector)
-{
-    recorder_note(vcpu->cpu, RECORD_INJECT, (uint8_t)type, vcpu->exit.whose, vector, vcpu->rip);
-}
-
 static void inject(struct vcpu *vcpu, const struct vcpu_event *event)
 {
-    record(vcpu, event->type, event->vector);
+    recorder_note(vcpu->cpu, RECORD_INJECT, event->type, vcpu->exit.whose, event->vector, vcpu->rip);
     vmx_ops->inject(vcpu, event);
 }
 
-static __cold void inject_first(struct vcpu *vcpu)
-{
-    vcpu->event.valid = false;
-    vcpu->shadow = 0; /* it covers the next instruction only, and that has just ended in this */
-    inject(vcpu, &vcpu->event);
-}
-
-static __cold void inject_nmi(struct vcpu *vcpu)
+static void inject_nmi(struct vcpu *vcpu)
 {
     static const struct vcpu_event nmi = { .valid = true, .type = EVENT_NMI, .vector = 2 };
 
@@ -93,7 +81,9 @@ static __cold void inject_nmi(struct vcpu *vcpu)
 static __always_inline bool inject_urgent(struct vcpu *vcpu)
 {
     if (unlikely(vcpu->event.valid)) {
-        inject_first(vcpu);
+        vcpu->event.valid = false;
+        vcpu->shadow = 0; /* it covers the next instruction only, and that has just ended in this */
+        inject(vcpu, &vcpu->event);
         return true;
     }
     if (unlikely(vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !(vcpu->shadow & 1)) {
@@ -106,6 +96,7 @@ static __always_inline bool inject_urgent(struct vcpu *vcpu)
 /* The highest interrupt, if the guest can take one. */
 static __always_inline bool inject_interrupt(struct vcpu *vcpu)
 {
+    struct vcpu_event event = { .type = EVENT_INTERRUPT };
     int vector;
 
     if (!(vcpu->rflags & RFLAGS_IF) || (vcpu->shadow & 1))
@@ -113,13 +104,13 @@ static __always_inline bool inject_interrupt(struct vcpu *vcpu)
     vector = vcpu->intc->take(vcpu->intc_context);
     if (vector < 0)
         return false;
-    record(vcpu, EVENT_INTERRUPT, (uint8_t)vector);
-    vmx_ops->inject_interrupt(vcpu, (uint8_t)vector);
+    event.vector = (uint8_t)vector;
+    inject(vcpu, &event);
     return true;
 }
 
 /* The CPU takes what the APIC has; left are exceptions, NMIs and the 8259s' interrupts. */
-static __attribute__((noinline)) void deliver_beside_apic(struct vcpu *vcpu)
+static void deliver_beside_apic(struct vcpu *vcpu)
 {
     bool more;
 
@@ -133,6 +124,7 @@ static __attribute__((noinline)) void deliver_beside_apic(struct vcpu *vcpu)
 
 void event_deliver(struct vcpu *vcpu)
 {
+    const struct vcpu_intc *intc = vcpu->intc;
     bool more;
 
     vcpu_done(vcpu, PEND_EVENT);
@@ -141,9 +133,10 @@ void event_deliver(struct vcpu *vcpu)
         return;
     }
     if (!inject_urgent(vcpu) && inject_interrupt(vcpu))
-        more = vcpu->intc->external(vcpu->intc_context); /* the APIC's others wait for the end of this */
+        more = intc->pending(
+            vcpu->intc_context); /* what is in service now holds back all that priority could */
     else
-        more = vcpu->intc->pending(vcpu->intc_context) || vcpu->intc->held(vcpu->intc_context) >= 0;
+        more = intc->pending(vcpu->intc_context) || intc->held(vcpu->intc_context) >= 0;
     if (unlikely(more || vcpu->window))
         set_window(vcpu, more);
 }

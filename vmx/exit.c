@@ -11,7 +11,7 @@ static void exit_interrupt(struct vcpu *vcpu)
     if (vcpu->window) /* the guest may have come to where it can take what waits: that saves the exit for it
                        */
         vcpu_note(vcpu, PEND_EVENT);
-    if (unlikely(__atomic_load_n(&vcpu->cpu->yield, __ATOMIC_RELAXED)))
+    if (sched_should_yield())
         vcpu_note(vcpu, PEND_LEAVE);
 }
 
@@ -239,7 +239,6 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_NMI_WINDOW] = exit_nmi_window,
     [EXIT_TASK_SWITCH] = exit_task_switch,
     [EXIT_XSETBV] = exit_xsetbv,
-    [EXIT_DEBUG] = exit_debug,
     [EXIT_SKIP] = exit_skip,
     [EXIT_PAUSE] = exit_pause,
     [EXIT_UNDEFINED] = exit_undefined,

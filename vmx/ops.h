@@ -33,7 +33,6 @@ enum vmexit_reason {
     EXIT_NMI_WINDOW, /* the guest has left its NMI handler */
     EXIT_TASK_SWITCH,
     EXIT_XSETBV,
-    EXIT_DEBUG,      /* the guest is about to use the debug registers: debug_exits() */
     EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD */
     EXIT_PAUSE,      /* a PAUSE, one of many in a short time */
     EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
@@ -186,7 +185,8 @@ struct vmx_ops {
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
-    /* After unload(): nothing of it stays on the CPU, for another one may be next. */
+    /* After unload(): nothing of it stays on the CPU, for another one may be next. NULL: unload() sees to
+     * that. */
     void (*put_away)(struct vcpu *vcpu);
 
     /*
@@ -208,10 +208,6 @@ struct vmx_ops {
     void (*take_interrupts)(struct vcpu *vcpu);
 
     void (*inject)(struct vcpu *vcpu, const struct vcpu_event *event); /* at the next entry */
-    void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);       /* the same for an EVENT_INTERRUPT */
-    void (*debug_exits)(struct vcpu *vcpu,
-                        bool wanted); /* EXIT_DEBUG before an access to DR0 to DR3 or DR7 */
-    uint64_t (*dr7)(const struct vcpu *vcpu);
     void (*window)(struct vcpu *vcpu, bool wanted); /* EXIT_WINDOW when an interrupt can be taken */
     void (*nmi_window)(
         struct vcpu *vcpu,

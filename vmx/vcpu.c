@@ -31,7 +31,6 @@ static void set_reset_state(struct vcpu *vcpu)
     vcpu->rip = 0xfff0;
     vcpu->rflags = RFLAGS_FIXED;
     memset(vcpu->dr, 0, sizeof(vcpu->dr));
-    vcpu->dr_used = false;
     vmx_ops->vcpu_reset(vcpu);
     vmx_ops->set_system(vcpu, &s);
 }
@@ -78,64 +77,45 @@ static inline void load(struct vcpu *vcpu)
         return;
     if (vcpu->steal_area)
         kvm_show_running(vcpu);
-    ASSERT(!cpu->vcpu && (!cpu->xstate || cpu->xstate == vcpu->xstate));
+    ASSERT(!cpu->vcpu);
     cpu->vcpu = vcpu;
     vcpu->cpu = cpu;
     recorder_note(cpu, RECORD_LOAD, 0, vcpu->exit.whose, 0, vcpu->rip);
-    xstate_switch(cpu, vcpu->xstate, vcpu->xcr0);
-    if (unlikely(vcpu->dr_used))
-        debug_load(vcpu);
+    xstate_switch(vcpu->xstate, vcpu->xcr0);
+    write_debug_registers(vcpu->dr);
     if (unlikely(cpu->tsc_aux != vcpu->tsc_aux))
         msr_load(vcpu);
     vmx_ops->load(vcpu);
-}
-
-static inline void unload_from(struct cpu *cpu, struct vcpu *vcpu)
-{
-    vmx_ops->unload(vcpu);
-    if (unlikely(vcpu->dr_used))
-        debug_unload(vcpu);
-    cpu->vcpu = NULL;
-    if (vcpu->steal_area)
-        kvm_show_waiting(vcpu);
 }
 
 static inline void unload(struct vcpu *vcpu)
 {
     struct cpu *cpu = this_cpu();
 
-    if (cpu->vcpu == vcpu)
-        unload_from(cpu, vcpu);
-}
-
-static __attribute__((noinline)) void note_leave(struct cpu *cpu, const struct vcpu *vcpu)
-{
+    if (cpu->vcpu != vcpu)
+        return;
+    vmx_ops->unload(vcpu);
     recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
+    vcpu->xcr0 = xstate_xcr0();
+    read_debug_registers(vcpu->dr);
+    cpu->vcpu = NULL;
+    if (vcpu->steal_area)
+        kvm_show_waiting(vcpu);
 }
 
 static void leave(struct sched_task *task)
 {
-    struct vcpu *vcpu = container_of(task, struct vcpu, task);
-    struct cpu *cpu = this_cpu();
-
-    if (cpu->vcpu != vcpu)
-        return;
-    note_leave(cpu, vcpu);
-    unload_from(cpu, vcpu);
+    unload(container_of(task, struct vcpu, task));
 }
 
 static void put_away(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
-    struct cpu *cpu = this_cpu();
 
-    if (cpu->vcpu == vcpu) {
-        if (vcpu->state != VCPU_RUNNABLE) /* else it is the turn of another, which is noted */
-            note_leave(cpu, vcpu);
-        unload_from(cpu, vcpu);
-    }
-    xstate_put_away(cpu, vcpu->xstate);
-    vmx_ops->put_away(vcpu);
+    unload(vcpu);
+    xstate_put_away(vcpu->xstate);
+    if (vmx_ops->put_away)
+        vmx_ops->put_away(vcpu);
 }
 
 static void take_timer(struct vcpu *vcpu)
@@ -144,14 +124,10 @@ static void take_timer(struct vcpu *vcpu)
     vcpu->intc->timer_due(vcpu->intc_context);
 }
 
-/* The rare bits of the pending word. False: it is to leave the CPU. */
-static __attribute__((noinline)) bool change_state(struct vcpu *vcpu, uint64_t pending)
+/* The rare bits of the pending word. */
+static __cold void change_state(struct vcpu *vcpu, uint64_t pending)
 {
-    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP | PEND_SPOIL);
-    if ((pending & PEND_SPOIL) && vm_spoil != VM_SPOIL_NOTHING) {
-        vmx_ops->spoil(vcpu, vm_spoil == VM_SPOIL_CONTROL);
-        vm_spoil = VM_SPOIL_NOTHING;
-    }
+    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP);
     if (pending & PEND_TIMER)
         take_timer(vcpu);
     if (pending & PEND_INIT) {
@@ -164,21 +140,23 @@ static __attribute__((noinline)) bool change_state(struct vcpu *vcpu, uint64_t p
         startup(vcpu);
     if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu))
         vcpu_wake_up(vcpu);
-    if ((vcpu->pending & PEND_LEAVE) || vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead) {
-        vcpu_done(vcpu, PEND_LEAVE);
-        return false;
-    }
-    return true;
+    if (vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
+        vcpu_note(vcpu, PEND_LEAVE);
 }
 
 static __attribute__((noinline)) bool prepare(struct vcpu *vcpu, uint64_t pending)
 {
-    const struct cpu *cpu = vcpu->cpu;
+    const struct cpu *cpu = this_cpu();
 
-    if (unlikely(pending & ~(PEND_EVENT | PEND_NMI)) && !change_state(vcpu, pending))
+    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_TIMER)))
+        change_state(vcpu, pending);
+    if (vcpu->pending & PEND_LEAVE) {
+        vcpu_done(vcpu, PEND_LEAVE);
         return false;
-    event_deliver(vcpu);
-    if (cpu->timers.next != cpu->timer_programmed)
+    }
+    if (vcpu->pending & (PEND_EVENT | PEND_NMI))
+        event_deliver(vcpu);
+    if (unlikely(cpu->timers.next != cpu->timer_programmed))
         vmx_ops->set_deadline(vcpu, cpu->timers.next);
     return true;
 }
@@ -187,10 +165,6 @@ bool vcpu_prepare(struct vcpu *vcpu)
 {
     uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
 
-    if (!pending) { /* then it is the hardware timer: vcpu_goes_on() */
-        vmx_ops->set_deadline(vcpu, vcpu->cpu->timers.next);
-        return true;
-    }
     if (pending == PEND_LEAVE) {
         vcpu_done(vcpu, PEND_LEAVE);
         return false;
@@ -203,35 +177,31 @@ static void interrupt(struct sched_task *task)
     vcpu_note(container_of(task, struct vcpu, task), PEND_LEAVE);
 }
 
-static inline bool runs(const struct vcpu *vcpu)
-{
-    return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
-}
-
-/* It is halted, waits for a start-up IPI, is stopped, or its VM is dead. */
+/* It is halted, waits for a start-up IPI, or is stopped. */
 static bool may_run(struct vcpu *vcpu)
 {
-    if (vcpu->vm->dead)
-        return false;
     if (vcpu->pending & PEND_TIMER)
         take_timer(vcpu);
-    if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu)) {
+    if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu))
         vcpu_wake_up(vcpu);
-        return true;
-    }
     return vcpu->state == VCPU_RUNNABLE ||
            (vcpu->state != VCPU_STOPPED && (vcpu->pending & (PEND_INIT | PEND_STARTUP)));
 }
 
-/* Not inline, so that the vCPU's fields are found from its own address. */
 static __attribute__((noinline)) bool run_vcpu(struct vcpu *vcpu)
 {
-    if (!runs(vcpu) && !may_run(vcpu))
+    if (vcpu->vm->dead)
+        return false;
+    if (vcpu->state != VCPU_RUNNABLE && !may_run(vcpu))
         return false;
     load(vcpu);
+    if (unlikely(vm_spoil != VM_SPOIL_NOTHING)) {
+        vmx_ops->spoil(vcpu, vm_spoil == VM_SPOIL_CONTROL);
+        vm_spoil = VM_SPOIL_NOTHING;
+    }
     if (vcpu_goes_on(vcpu) || vcpu_prepare(vcpu))
         vmx_ops->enter(vcpu);
-    return runs(vcpu);
+    return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
 }
 
 static bool run(struct sched_task *task)
@@ -320,8 +290,6 @@ void vcpu_power_on(struct vcpu *vcpu)
     vcpu->steal_area = NULL;
     vcpu->unhalted = false;
     set_reset_state(vcpu);
-    if (vm_spoil != VM_SPOIL_NOTHING)
-        vcpu_note(vcpu, PEND_SPOIL);
     vcpu->state = vcpu->index ? VCPU_WAIT_SIPI : VCPU_STOPPED;
 }
 

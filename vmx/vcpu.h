@@ -21,7 +21,6 @@
 #define PEND_STARTUP BIT(3) /* startup_vector says where */
 #define PEND_LEAVE   BIT(4) /* leave the run loop: the VM is to stop, or somebody else should run */
 #define PEND_TIMER   BIT(5) /* its local APIC's timer is due */
-#define PEND_SPOIL   BIT(6) /* vm_spoil may be for it */
 
 enum vcpu_state {
     VCPU_STOPPED, /* not started, or its VM is stopped */
@@ -73,9 +72,8 @@ struct vcpu {
     uint64_t kvm_clock;  /* MSR_KVM_SYSTEM_TIME_NEW as last written */
     uint64_t tsc_aux;
     uint64_t xcr0;
-    void *xstate;                 /* FPU, SSE, AVX while another vCPU has the CPU */
-    uint64_t dr[4];               /* DR0 to DR3 while the CPU does not have them; debug.c */
-    bool dr_used;                 /* it does, while the vCPU is loaded; else the CPU's are 0 */
+    void *xstate; /* FPU, SSE, AVX while another vCPU has the CPU */
+    uint64_t dr[4];
     uint64_t exits[EXIT_REASONS]; /* how many of each kind there were */
     struct timing timing;
     struct sched_task task;
@@ -221,11 +219,6 @@ static inline void exit_handle(struct vcpu *vcpu)
     recorder_exit(vcpu->cpu, (const uint64_t *)&vcpu->exit, vcpu->rip);
     exit_handlers[reason](vcpu);
 }
-
-/* debug.c: for load and unload, of a vCPU with dr_used */
-void debug_load(const struct vcpu *vcpu);
-void debug_unload(struct vcpu *vcpu);
-void exit_debug(struct vcpu *vcpu);
 
 void exit_io(struct vcpu *vcpu);
 void exit_memory(struct vcpu *vcpu);

@@ -23,7 +23,7 @@
 /* How far the CPU that is starting has come; written by it. */
 enum stage { NOWHERE, TOOK_STACK, COMPARES_TSC, ENABLES, UP, FAILED };
 
-struct cpu *smp_cpus[CPU_MAX];
+static struct cpu *cpus[CPU_MAX];
 static unsigned online = 1;
 
 struct smp_start smp_start;
@@ -45,6 +45,11 @@ static unsigned stopper; /* who stops the others: its slot + 1; 0: nobody */
 unsigned smp_online(void)
 {
     return __atomic_load_n(&online, __ATOMIC_ACQUIRE);
+}
+
+struct cpu *smp_cpu(unsigned i)
+{
+    return cpus[i];
 }
 
 /* --- calls --- */
@@ -130,8 +135,7 @@ void smp_nmi(void)
 static bool all_stopped(void)
 {
     for (unsigned i = 0; i < smp_online(); i++)
-        if (smp_cpus[i] && smp_cpus[i] != this_cpu() &&
-            !__atomic_load_n(&smp_cpus[i]->stopped, __ATOMIC_ACQUIRE))
+        if (cpus[i] && cpus[i] != this_cpu() && !__atomic_load_n(&cpus[i]->stopped, __ATOMIC_ACQUIRE))
             return false;
     return true;
 }
@@ -146,11 +150,11 @@ void smp_stop_others(void)
             stop_here();
         return;
     }
-    if (!smp_cpus[0] || !this_cpu()->has_lapic)
+    if (!cpus[0] || !this_cpu()->has_lapic)
         return;
     for (unsigned i = 0; i < smp_online(); i++)
-        if (smp_cpus[i] != this_cpu())
-            lapic_send_nmi(smp_cpus[i]->apic_id);
+        if (cpus[i] != this_cpu())
+            lapic_send_nmi(cpus[i]->apic_id);
     for (end = tsc_now() + tsc_hz() / 1000000 * STOP_US; !all_stopped() && tsc_now() < end;)
         cpu_pause();
 }
@@ -296,7 +300,7 @@ static bool start_cpu(uint32_t apic_id)
         why = bring_up(cpu);
     }
     if (!why) {
-        smp_cpus[online] = cpu;
+        cpus[online] = cpu;
         __atomic_store_n(&online, online + 1, __ATOMIC_RELEASE);
         log_debug("cpu %u: up (APIC id %u)", cpu->index, apic_id);
         return true;
@@ -329,7 +333,7 @@ static void start_all(unsigned limit)
 
 void smp_init(hpa_t page, unsigned limit, int (*enable)(struct cpu *cpu), void (*loop)(void))
 {
-    smp_cpus[0] = this_cpu();
+    cpus[0] = this_cpu();
     start.page = page;
     start.enable = enable;
     start.loop = loop;

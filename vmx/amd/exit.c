@@ -134,10 +134,6 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
         exit->reason = EXIT_PAUSE;
         exit->length = length_of(vcpu, vmcb, OPCODE_PAUSE, 2, 2);
         break;
-    case VMEXIT_READ_DR0 ... VMEXIT_READ_DR0 + 7:
-    case VMEXIT_WRITE_DR0 ... VMEXIT_WRITE_DR0 + 7:
-        exit->reason = EXIT_DEBUG;
-        break;
     case VMEXIT_XSETBV:
         exit->reason = EXIT_XSETBV;
         exit->length = length_of(vcpu, vmcb, OPCODE_0F01, 2, 3);
@@ -278,8 +274,7 @@ bool svm_exit(struct vcpu *vcpu, void *context)
 void svm_enter(struct vcpu *vcpu)
 {
     const struct svm_vcpu *svm = vcpu->backend;
-    struct vmcb *vmcb = svm->vmcb;
 
-    write_registers(vcpu, vmcb);
-    svm_run(vcpu, vmcb, svm->vmcb_pa);
+    write_registers(vcpu, svm->vmcb);
+    svm_run(vcpu, svm->vmcb, svm->vmcb_pa);
 }

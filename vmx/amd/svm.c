@@ -4,7 +4,6 @@
 #include "arch/x86_64/lapic.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
-#include "arch/x86_64/xstate.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
@@ -222,7 +221,6 @@ static void svm_get_system(const struct vcpu *vcpu, struct vcpu_system *out)
  * itself is here. */
 static void set_controls(struct vcpu *vcpu, struct vmcb *vmcb)
 {
-    vmcb->intercept_dr = INTERCEPT_DR;
     vmcb->intercept_exceptions = (uint32_t)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(18));
     vmcb->intercept_3 = (uint32_t)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT |
                                    INTERCEPT_RDPMC | INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_HLT |
@@ -306,11 +304,10 @@ static void svm_vcpu_load(struct vcpu *vcpu)
 {
     struct svm_cpu *cpu = vcpu->cpu->vmx;
     struct svm_vcpu *svm = vcpu->backend;
-    struct vmcb *vmcb = svm->vmcb;
 
     assign_asid(cpu, svm);
-    vmcb->tlb_control = cpu->tlb_control;
-    vmcb->clean = 0; /* the CPU may have cached another one's state */
+    svm->vmcb->tlb_control = cpu->tlb_control;
+    svm->vmcb->clean = 0; /* the CPU may have cached another one's state */
     svm_load(svm->vmcb_pa);
 }
 
@@ -321,14 +318,7 @@ static void svm_vcpu_unload(struct vcpu *vcpu)
 
     if (svm->vmcb->clean) /* set by an exit: it was entered, and has flushed what was to be flushed */
         cpu->tlb_control = TLB_CONTROL_NOTHING;
-    vcpu->xcr0 = xstate_xcr0(); /* QEMU's emulated CPU has no exit by XSETBV */
     svm_unload(cpu->host_vmcb, svm->vmcb_pa);
-}
-
-/* What unload has left is in memory. */
-static void svm_vcpu_put_away(struct vcpu *vcpu)
-{
-    (void)vcpu;
 }
 
 /* Its interrupt ends the guest's run. */
@@ -340,7 +330,7 @@ static void svm_set_deadline(struct vcpu *vcpu, uint64_t deadline)
 
 static void svm_take_interrupts(struct vcpu *vcpu)
 {
-    const struct svm_cpu *cpu = vcpu->cpu->vmx;
+    const struct svm_cpu *cpu = this_cpu()->vmx;
     const struct svm_vcpu *svm = vcpu->backend;
 
     svm_window(cpu->host_vmcb, svm->vmcb_pa);
@@ -422,19 +412,6 @@ static void svm_set_dr6(struct vcpu *vcpu, uint64_t set)
     vmcb->clean &= ~(uint32_t)CLEAN_DRX;
 }
 
-static void svm_debug_exits(struct vcpu *vcpu, bool wanted)
-{
-    struct vmcb *vmcb = vmcb_of(vcpu);
-
-    vmcb->intercept_dr = wanted ? INTERCEPT_DR : 0;
-    vmcb->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
-}
-
-static uint64_t svm_dr7(const struct vcpu *vcpu)
-{
-    return vmcb_of(vcpu)->dr7;
-}
-
 /* EFER and PAT exit since their values need checks; msr.c has done them. */
 static int svm_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
@@ -493,15 +470,11 @@ const struct vmx_ops vmx_ops_amd = {
     .vcpu_reset = svm_vcpu_reset,
     .load = svm_vcpu_load,
     .unload = svm_vcpu_unload,
-    .put_away = svm_vcpu_put_away,
     .enter = svm_enter,
     .exit = svm_exit,
     .set_deadline = svm_set_deadline,
     .take_interrupts = svm_take_interrupts,
     .inject = svm_inject,
-    .inject_interrupt = svm_inject_interrupt,
-    .debug_exits = svm_debug_exits,
-    .dr7 = svm_dr7,
     .window = svm_request_window,
     .nmi_window = svm_nmi_window,
     .flush_tlb = svm_flush_tlb,

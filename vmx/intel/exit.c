@@ -195,9 +195,6 @@ static __cold void decode_rare(struct vcpu *vcpu, uint32_t reason)
     case REASON_PAUSE:
         decode_instruction(vcpu, EXIT_PAUSE);
         break;
-    case REASON_MOV_DR:
-        vcpu->exit.reason = EXIT_DEBUG;
-        break;
     case REASON_XSETBV:
         decode_instruction(vcpu, EXIT_XSETBV);
         break;
@@ -299,10 +296,9 @@ static __cold void end_shadow(struct vmx_vcpu *vmx)
  * last: Bochs 2.7 lets no interrupt end the run of a guest that was entered with RFLAGS.IF clear, until that
  * guest touches IF.
  */
-static inline void set_timer(const struct vcpu *vcpu)
+static inline void set_timer(const struct vmx_vcpu *vmx)
 {
-    const struct cpu *cpu = vcpu->cpu;
-    uint64_t left = min_u64(cpu->timers.next, cpu->interrupts_taken + vmx_machine.slice) - tsc_now();
+    uint64_t left = min_u64(vmx->deadline, vmx->slice_end) - tsc_now();
 
     if (unlikely((int64_t)left < 0))
         left = 0;
@@ -316,10 +312,10 @@ static inline void write_registers(const struct vcpu *vcpu, struct vmx_vcpu *vmx
         vmcs_write(VMCS_GUEST_RSP, vcpu->gpr[GPR_RSP]);
     if (unlikely(vcpu->rflags != vmx->rflags))
         vmcs_write(VMCS_GUEST_RFLAGS, vcpu->rflags);
-    if (unlikely(vmx->interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS)) && !vcpu->shadow)
+    if (unlikely(!vcpu->shadow && (vmx->interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS))))
         end_shadow(vmx);
     if (vmx_machine.timer)
-        set_timer(vcpu);
+        set_timer(vmx);
 }
 
 /* The guest lowered or raised CR8 without an exit. */
@@ -357,6 +353,9 @@ void vmx_enter(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
 
+    vmx->interruptibility = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
+    vmx->rsp = ~vcpu->gpr[GPR_RSP];
+    vmx->rflags = ~vcpu->rflags;
     write_registers(vcpu, vmx);
     vmx_run(vcpu, vmx->launched);
 }

@@ -23,6 +23,10 @@
 #define INVVPID_SINGLE 1u
 
 /* The live MSRs. */
+#define MSR_STAR           0xc0000081u
+#define MSR_LSTAR          0xc0000082u
+#define MSR_CSTAR          0xc0000083u
+#define MSR_SFMASK         0xc0000084u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 
 /* run.asm */
@@ -30,14 +34,14 @@ extern const char vmx_exit_entry[];
 
 /* --- Instructions --- */
 
-static inline void vmclear(const hpa_t *vmcs)
+static void vmclear(hpa_t vmcs)
 {
-    __asm__ volatile("vmclear %0" : : "m"(vmcs->raw) : "memory", "cc");
+    __asm__ volatile("vmclear %0" : : "m"(vmcs.raw) : "memory", "cc");
 }
 
-static inline void vmptrld(const hpa_t *vmcs)
+static void vmptrld(hpa_t vmcs)
 {
-    __asm__ volatile("vmptrld %0" : : "m"(vmcs->raw) : "memory", "cc");
+    __asm__ volatile("vmptrld %0" : : "m"(vmcs.raw) : "memory", "cc");
 }
 
 static void invept(uint64_t pointer)
@@ -60,20 +64,16 @@ void vmx_flush(const struct vmx_vcpu *vmx)
         invvpid(vmx->vpid);
 }
 
-static inline struct vmx_vcpu *use_on(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
+struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx)
 {
+    struct vmx_cpu *cpu = this_cpu()->vmx;
     struct vmx_vcpu *before = cpu->current;
 
     if (before != vmx) {
-        vmptrld(&vmx->vmcs);
+        vmptrld(vmx->vmcs);
         cpu->current = vmx;
     }
     return before;
-}
-
-struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx)
-{
-    return use_on(this_cpu()->vmx, vmx);
 }
 
 /* The CPU may keep parts of an active VMCS to itself; another one may be the next to use it (25.11.1). */
@@ -81,7 +81,7 @@ static void release(struct vmx_vcpu *vmx)
 {
     struct vmx_cpu *cpu = this_cpu()->vmx;
 
-    vmclear(&vmx->vmcs);
+    vmclear(vmx->vmcs);
     vmx->launched = false;
     vmx->cpu = NULL;
     if (cpu->current == vmx)
@@ -166,7 +166,7 @@ static void set_controls(const struct vcpu *vcpu, struct vmx_vcpu *vmx)
 {
     const struct vmx_machine *m = &vmx_machine;
 
-    vmx->primary = m->controls.value[CONTROL_PRIMARY] | (uint32_t)PRIMARY_MOV_DR_EXITING;
+    vmx->primary = m->controls.value[CONTROL_PRIMARY];
     if (!vmx->apic_page)
         vmx->primary |= (uint32_t)(PRIMARY_CR8_LOAD | PRIMARY_CR8_STORE);
     vmcs_write(VMCS_PIN_CONTROLS, m->controls.value[CONTROL_PIN] | (m->timer ? PIN_PREEMPTION_TIMER : 0));
@@ -226,15 +226,13 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
         cpu->current = NULL;
     if (cpu->live == vmx)
         cpu->live = NULL;
-    memset(vmx->syscall_msr, 0, sizeof(vmx->syscall_msr));
-    vmx->kernel_gs_base = 0;
-    vmclear(&vmx->vmcs);
+    memset(vmx->live_msr, 0, sizeof(vmx->live_msr));
+    vmclear(vmx->vmcs);
     memset(phys_to_virt(vmx->vmcs), 0, PAGE_SIZE);
     *(uint32_t *)phys_to_virt(vmx->vmcs) = (uint32_t)(vmx_machine.cap.basic & VMX_BASIC_REVISION);
-    vmclear(&vmx->vmcs);
+    vmclear(vmx->vmcs);
     vmx->launched = false;
     vmx->interruption = 0;
-    vmx->rsp = vmx->rflags = vmx->interruptibility = 0;
     vmx->tpr_shadow = NULL;
     if (vmx->apic_page) {
         memset(vmx->apic_page, 0, PAGE_SIZE);
@@ -288,7 +286,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu)
         cpu->current = NULL;
     if (cpu->live == vmx)
         cpu->live = NULL;
-    vmclear(&vmx->vmcs);
+    vmclear(vmx->vmcs);
     if (vmx->apic_page)
         frames_free(vmx->apic_page_pa, FRAME_ORDER_4K, owner);
     frames_free(vmx->vmcs, FRAME_ORDER_4K, owner);
@@ -296,27 +294,16 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu)
     vcpu->backend = NULL;
 }
 
-static __cold void write_syscall_msrs(struct vmx_cpu *cpu, const struct vmx_vcpu *vmx)
+/* The hypervisor uses none of these MSRs, so they are swapped only when another vCPU wants the CPU. */
+static void load_live_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
 {
-    for (unsigned i = 0; i < VMX_SYSCALL_MSRS; i++) {
-        wrmsr(MSR_STAR + i, vmx->syscall_msr[i]);
-        cpu->syscall_msr[i] = vmx->syscall_msr[i];
-    }
-}
-
-/*
- * The hypervisor uses none of these MSRs, so they are swapped only when another vCPU wants the CPU. A guest
- * writes those of SYSCALL once, with an exit (msr.c); KERNEL_GS_BASE changes with each SWAPGS.
- */
-static inline void load_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
-{
-    const uint64_t *here = cpu->syscall_msr, *wanted = vmx->syscall_msr;
-
     if (cpu->live == vmx)
         return;
-    if ((here[0] ^ wanted[0]) | (here[1] ^ wanted[1]) | (here[2] ^ wanted[2]) | (here[3] ^ wanted[3]))
-        write_syscall_msrs(cpu, vmx);
-    wrmsr(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+    wrmsr(MSR_STAR, vmx->live_msr[0]);
+    wrmsr(MSR_LSTAR, vmx->live_msr[1]);
+    wrmsr(MSR_CSTAR, vmx->live_msr[2]);
+    wrmsr(MSR_SFMASK, vmx->live_msr[3]);
+    wrmsr(MSR_KERNEL_GS_BASE, vmx->live_msr[4]);
     cpu->live = vmx;
 }
 
@@ -325,11 +312,15 @@ static void vmx_vcpu_put_away(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vcpu->backend;
     struct vmx_cpu *cpu = this_cpu()->vmx;
 
-    if (likely(cpu->live == vmx)) {
-        vmx->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
+    if (cpu->live == vmx) {
+        vmx->live_msr[0] = rdmsr(MSR_STAR);
+        vmx->live_msr[1] = rdmsr(MSR_LSTAR);
+        vmx->live_msr[2] = rdmsr(MSR_CSTAR);
+        vmx->live_msr[3] = rdmsr(MSR_SFMASK);
+        vmx->live_msr[4] = rdmsr(MSR_KERNEL_GS_BASE);
         cpu->live = NULL;
     }
-    vmclear(&vmx->vmcs);
+    vmclear(vmx->vmcs);
     vmx->launched = false;
     if (cpu->current == vmx)
         cpu->current = NULL;
@@ -350,18 +341,18 @@ static __cold void settle(struct vcpu *vcpu, struct vmx_vcpu *vmx)
 static void vmx_vcpu_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
-    const struct cpu *here = vcpu->cpu;
-    struct vmx_cpu *cpu = here->vmx;
 
-    use_on(cpu, vmx);
-    if (unlikely(vmx->cpu != here))
+    vmx_use(vmx);
+    if (unlikely(vmx->cpu != this_cpu()))
         settle(vcpu, vmx);
-    load_msrs(cpu, vmx);
+    load_live_msrs(this_cpu()->vmx, vmx);
     write_cr2(vmx->cr2);
-    if (unlikely(vmx->apic_stale))
-        vmx_apic_load(vcpu);
+    vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
+    vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
+    if (vmx_machine.timer)
+        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
 /* The VMCS stays the CPU's current one, until it is put away. */
@@ -372,13 +363,18 @@ static void vmx_vcpu_unload(struct vcpu *vcpu)
     vmx->cr2 = read_cr2();
     __asm__ volatile("mov %%dr6, %0" : "=r"(vmx->dr6));
     vmx->loaded = false;
+    if (vmx_machine.timer)
+        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
-/* The preemption timer looks up the deadline at each entry; the local APIC is left alone. */
+/* With the preemption timer the local APIC is left alone: what it holds is out of date. */
 static void vmx_set_deadline(struct vcpu *vcpu, uint64_t deadline)
 {
+    struct vmx_vcpu *vmx = vcpu->backend;
+
     if (vmx_machine.timer) {
-        vcpu->cpu->timer_programmed = deadline;
+        vmx->deadline = deadline;
+        this_cpu()->timer_programmed = deadline;
     } else {
         lapic_timer_program(deadline);
     }
@@ -397,14 +393,11 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
         __asm__ volatile("int $2" : : : "memory");
     else
         irq_dispatch(info & INTERRUPTION_VECTOR);
-    vcpu->cpu->interrupts_taken = tsc_now();
-}
-
-static void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector)
-{
-    (void)vcpu;
-    vmcs_write(VMCS_ENTRY_INTERRUPTION,
-               INTERRUPTION_VALID | (uint64_t)EVENT_INTERRUPT << INTERRUPTION_TYPE_SHIFT | vector);
+    this_cpu()->interrupts_taken = tsc_now();
+    vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
+    /* A timer interrupt leaves its mark there; this vCPU's deadline is another matter. */
+    if (vmx_machine.timer)
+        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
 static void vmx_inject(struct vcpu *vcpu, const struct vcpu_event *event)
@@ -433,17 +426,6 @@ static void set_primary(struct vmx_vcpu *vmx, uint32_t bit, bool on)
         return;
     vmx->primary = primary;
     vmcs_write(VMCS_PRIMARY_CONTROLS, primary);
-}
-
-static void vmx_debug_exits(struct vcpu *vcpu, bool wanted)
-{
-    set_primary(vcpu->backend, (uint32_t)PRIMARY_MOV_DR_EXITING, wanted);
-}
-
-static uint64_t vmx_dr7(const struct vcpu *vcpu)
-{
-    (void)vcpu;
-    return vmcs_read(VMCS_GUEST_DR7);
 }
 
 /* An exit as soon as interrupts are enabled; for what only the task priority holds back, when that sinks. */
@@ -504,9 +486,6 @@ const struct vmx_ops vmx_ops_intel = {
     .set_deadline = vmx_set_deadline,
     .take_interrupts = vmx_take_interrupts,
     .inject = vmx_inject,
-    .inject_interrupt = vmx_inject_interrupt,
-    .debug_exits = vmx_debug_exits,
-    .dr7 = vmx_dr7,
     .window = vmx_request_window,
     .nmi_window = vmx_nmi_window,
     .has_virtual_apic = vmx_apic_is_virtual,
