@@ -13,8 +13,6 @@
 #define TRIM_BLOCKS 0xffffu /* of one range of a TRIM */
 #define TRIM_RANGES (ATA_SECTOR / 8)
 
-#define STATUS(request) ((request)->driver[0])
-
 static uint32_t in(const struct ahci_port *port, unsigned reg)
 {
     return *(const volatile uint32_t *)(port->registers + reg);
@@ -165,45 +163,31 @@ int ahci_submit(struct ahci_port *port, struct block_request *request)
 
 /* --- Their end */
 
-/* Requests that have ended, to be told when the lock is no more held. */
-struct ended {
-    struct block_request *first, **last;
-};
-
-static void free_slot(struct ahci_port *port, unsigned slot, int status, struct ended *ended)
+static void free_slot(struct ahci_port *port, unsigned slot, int status, struct storage_ended *ended)
 {
     struct block_request *request = port->slot[slot].request;
 
     port->slot[slot].request = NULL;
     port->busy &= ~(uint32_t)BIT(slot);
     port->pending &= ~(uint32_t)BIT(slot);
-    STATUS(request) = (uint32_t)status;
-    request->next = NULL;
-    *ended->last = request;
-    ended->last = &request->next;
+    storage_note_end(ended, request, status);
 }
 
-static void end_all(struct ahci_port *port, int status, struct ended *ended)
+static void end_all(struct ahci_port *port, int status, struct storage_ended *ended)
 {
     while (port->busy)
         free_slot(port, (unsigned)__builtin_ctz(port->busy), status, ended);
 }
 
 /* Gives the lock back: a request that ends may bring the next one. */
-static void tell(struct ahci_port *port, struct ended *ended)
+static void tell(struct ahci_port *port, struct storage_ended *ended)
 {
     struct block_device *block = &port->disk.block;
-    struct block_request *request = ended->first;
     bool ready = port->refused && port->busy != port->slots;
 
     port->refused &= !ready;
     lock_release(&port->lock);
-    while (request) {
-        struct block_request *next = request->next;
-
-        storage_end(block, request, (int)STATUS(request));
-        request = next;
-    }
+    storage_tell(block, ended);
     if (ready)
         block_ready(block);
 }
@@ -257,7 +241,7 @@ static int restart(struct ahci_port *port, bool reset)
 }
 
 /* Commands that the HBA has ended; the rest of a DISCARD goes on in its slot. */
-static void collect(struct ahci_port *port, struct ended *ended)
+static void collect(struct ahci_port *port, struct storage_ended *ended)
 {
     uint32_t over = port->busy & ~port->pending & ~in(port, AHCI_PxCI);
 
@@ -280,7 +264,7 @@ static void collect(struct ahci_port *port, struct ended *ended)
  * again, one by one, for not every HBA tells (PxCMD.CCS), and some have that command's bit in PxCI clear. An
  * HBA that goes on meanwhile, as emulated ones do, is let finish what it does.
  */
-static void recover(struct ahci_port *port, struct ended *ended)
+static void recover(struct ahci_port *port, struct storage_ended *ended)
 {
     uint32_t issued = port->busy & ~port->pending;
 
@@ -301,7 +285,7 @@ static void recover(struct ahci_port *port, struct ended *ended)
 }
 
 /* True: there is no disk any more. */
-static bool is_lost(struct ahci_port *port, uint32_t why, struct ended *ended)
+static bool is_lost(struct ahci_port *port, uint32_t why, struct storage_ended *ended)
 {
     uint32_t link = in(port, AHCI_PxSSTS);
 
@@ -322,7 +306,7 @@ static bool is_lost(struct ahci_port *port, uint32_t why, struct ended *ended)
     return true;
 }
 
-static void poll(struct ahci_port *port, struct ended *ended)
+static void poll(struct ahci_port *port, struct storage_ended *ended)
 {
     uint32_t why = in(port, AHCI_PxIS);
 
@@ -340,7 +324,7 @@ static void poll(struct ahci_port *port, struct ended *ended)
 
 void ahci_poll(struct ahci_port *port)
 {
-    struct ended ended = { .last = &ended.first };
+    STORAGE_ENDED(ended);
 
     lock_take(&port->lock);
     poll(port, &ended);
@@ -349,7 +333,7 @@ void ahci_poll(struct ahci_port *port)
 
 bool ahci_look(struct ahci_port *port)
 {
-    struct ended ended = { .last = &ended.first };
+    STORAGE_ENDED(ended);
     bool overdue = false, busy;
 
     lock_take(&port->lock);

@@ -60,19 +60,6 @@ static void select(struct ata_channel *channel, unsigned number, unsigned bits)
 
 /* --- Requests */
 
-static void copy_data(const struct block_request *request, uint8_t *bounce, bool to_bounce)
-{
-    for (unsigned i = 0; i < request->segments; i++) {
-        const struct block_segment *segment = &request->segment[i];
-
-        if (to_bounce)
-            memcpy(bounce, segment->data, segment->bytes);
-        else
-            memcpy(segment->data, bounce, segment->bytes);
-        bounce += segment->bytes;
-    }
-}
-
 /* Fills the table; what the bus master cannot reach goes by the bounce buffer. */
 static int describe_data(struct ata_channel *channel, const struct block_request *request)
 {
@@ -83,7 +70,7 @@ static int describe_data(struct ata_channel *channel, const struct block_request
         return 0;
     channel->bounced = true;
     if (request->op == BLOCK_WRITE)
-        copy_data(request, channel->bounce, true);
+        storage_bounce(request, channel->bounce, true);
     return ata_regions(channel->table, ATA_REGIONS_MAX, &whole, 1) > 0 ? 0 : -EIO;
 }
 
@@ -171,7 +158,7 @@ static void end(struct ata_channel *channel, int status)
     bool refused = channel->refused;
 
     if (channel->bounced && request->op == BLOCK_READ && status == 0)
-        copy_data(request, channel->bounce, false);
+        storage_bounce(request, channel->bounce, false);
     channel->request = NULL;
     channel->refused = false;
     lock_release(&channel->lock);

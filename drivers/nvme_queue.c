@@ -3,8 +3,7 @@
 #include "lib/errno.h"
 #include "lib/string.h"
 
-/* Where a request notes how it ended and on which namespace, until storage_end(). */
-#define STATUS(request) ((request)->driver[0])
+/* Where a request notes on which namespace it ended, until storage_end(). */
 #define NUMBER(request) ((request)->driver[1])
 
 void nvme_queue_init(struct nvme_queue *queue)
@@ -44,19 +43,6 @@ static inline void set_blocks(struct nvme_command *command, uint64_t block, uint
     command->dword[2] = blocks - 1;
 }
 
-static void copy_data(const struct block_request *request, uint8_t *bounce, bool to_bounce)
-{
-    for (unsigned i = 0; i < request->segments; i++) {
-        const struct block_segment *segment = &request->segment[i];
-
-        if (to_bounce)
-            memcpy(bounce, segment->data, segment->bytes);
-        else
-            memcpy(segment->data, bounce, segment->bytes);
-        bounce += segment->bytes;
-    }
-}
-
 /* By the controller's own buffer, of which there is one. */
 __cold static int bounce(struct nvme_queue *queue, struct nvme_slot *slot, struct nvme_command *command,
                          const struct block_request *request, uint64_t *list, hpa_t list_at)
@@ -71,7 +57,7 @@ __cold static int bounce(struct nvme_queue *queue, struct nvme_slot *slot, struc
     }
     slot->bounced = true;
     if (request->op == BLOCK_WRITE)
-        copy_data(request, nvme->bounce, true);
+        storage_bounce(request, nvme->bounce, true);
     return nvme_prps(command, &whole, 1, list, list_at);
 }
 
@@ -175,9 +161,8 @@ int nvme_queue_submit(struct nvme_queue *queue, struct nvme_namespace *ns, struc
 
 /* --- Completion */
 
-/* Requests that have ended, to be told when the lock is no more held. */
 struct ended {
-    struct block_request *first, **last;
+    struct storage_ended list;
     bool ready; /* there is room, and somebody waits for it */
 };
 
@@ -189,17 +174,14 @@ static inline void free_slot(struct nvme_queue *queue, unsigned id, int status, 
 
     if (unlikely(slot->bounced)) {
         if (request->op == BLOCK_READ && status == 0)
-            copy_data(request, nvme->bounce, false);
+            storage_bounce(request, nvme->bounce, false);
         __atomic_store_n(&nvme->bounce_busy, false, __ATOMIC_SEQ_CST);
         ended->ready |= __atomic_exchange_n(&nvme->bounce_refused, false, __ATOMIC_SEQ_CST);
     }
     slot->request = NULL;
     queue->free[queue->free_count++] = (uint8_t)id;
-    STATUS(request) = (uint32_t)status;
     NUMBER(request) = slot->ns->number;
-    request->next = NULL;
-    *ended->last = request;
-    ended->last = &request->next;
+    storage_note_end(&ended->list, request, status);
 }
 
 /* One completion. What the controller says is not trusted. */
@@ -226,14 +208,10 @@ static inline void complete(struct nvme_queue *queue, uint32_t status, struct en
 /* Without the lock: a request that ends may bring the next one. */
 static inline void tell(struct nvme *nvme, struct ended *ended)
 {
-    struct block_request *request = ended->first;
+    struct block_request *request;
 
-    while (request) {
-        struct block_request *next = request->next;
-
-        storage_end(&nvme->ns[NUMBER(request)]->disk.block, request, (int)STATUS(request));
-        request = next;
-    }
+    while ((request = storage_next_end(&ended->list)) != NULL)
+        storage_end(&nvme->ns[NUMBER(request)]->disk.block, request, (int)request->driver[0]);
     if (unlikely(ended->ready))
         for (unsigned i = 0; i < nvme->namespaces; i++)
             block_ready(&nvme->ns[i]->disk.block);
@@ -241,7 +219,7 @@ static inline void tell(struct nvme *nvme, struct ended *ended)
 
 void nvme_queue_poll(struct nvme_queue *queue)
 {
-    struct ended ended = { .last = &ended.first };
+    struct ended ended = { .list.last = &ended.list.first };
     unsigned seen = 0;
 
     lock_take(&queue->lock);
@@ -281,7 +259,7 @@ unsigned nvme_queue_load(struct nvme_queue *queue, bool *overdue)
 
 void nvme_queue_end(struct nvme_queue *queue, int status)
 {
-    struct ended ended = { .last = &ended.first };
+    struct ended ended = { .list.last = &ended.list.first };
 
     lock_take(&queue->lock);
     for (unsigned i = 0; i < NVME_SLOTS; i++)

@@ -35,6 +35,47 @@ static inline void storage_end(struct block_device *device, struct block_request
 }
 
 /*
+ * Requests that have ended while their queue's lock is held, in order; they are told when it is not, since
+ * one that ends may bring the next. Begin with STORAGE_ENDED(name). A request's driver[0] has its status
+ * meanwhile.
+ */
+struct storage_ended {
+    struct block_request *first, **last;
+};
+
+#define STORAGE_ENDED(name) struct storage_ended name = { .last = &(name).first }
+
+static inline void storage_note_end(struct storage_ended *ended, struct block_request *request, int status)
+{
+    request->driver[0] = (uint32_t)status;
+    request->next = NULL;
+    *ended->last = request;
+    ended->last = &request->next;
+}
+
+/* The oldest one, which is no more in the list; NULL: there is none. */
+static inline struct block_request *storage_next_end(struct storage_ended *ended)
+{
+    struct block_request *request = ended->first;
+
+    if (request)
+        ended->first = request->next;
+    return request;
+}
+
+/* Tells all of them, which are the device's. No lock held. */
+static inline void storage_tell(struct block_device *device, struct storage_ended *ended)
+{
+    struct block_request *request;
+
+    while ((request = storage_next_end(ended)) != NULL)
+        storage_end(device, request, (int)request->driver[0]);
+}
+
+/* A request's data into a buffer of the driver's, or from there. */
+void storage_bounce(const struct block_request *request, uint8_t *buffer, bool to_buffer);
+
+/*
  * Reads by polling: for before block_add(), when interrupts are not taken yet. -EIO, also after 5 seconds:
  * then `to`, which the device may still write to, must not be used for anything else, ever.
  */

@@ -1,4 +1,4 @@
-/* What disks say, made readable. Compiles on the host. */
+/* What disks say, made readable, and what they cannot reach, copied. Compiles on the host. */
 #include "drivers/storage.h"
 #include "lib/string.h"
 
@@ -24,6 +24,19 @@ void storage_text(char to[BLOCK_SERIAL_MAX], const void *from, unsigned size, bo
     while (length && to[length - 1] == ' ')
         length--;
     to[length] = '\0';
+}
+
+void storage_bounce(const struct block_request *request, uint8_t *buffer, bool to_buffer)
+{
+    for (unsigned i = 0; i < request->segments; i++) {
+        const struct block_segment *segment = &request->segment[i];
+
+        if (to_buffer)
+            memcpy(buffer, segment->data, segment->bytes);
+        else
+            memcpy(segment->data, buffer, segment->bytes);
+        buffer += segment->bytes;
+    }
 }
 
 bool storage_is_boot_medium(const uint8_t sector[BLOCK_SECTOR])

@@ -2,8 +2,7 @@
 #include "arch/x86_64/paging.h"
 #include "lib/errno.h"
 
-#define STATUS(request) ((request)->driver[0])
-#define NO_STATUS       0xff /* no device answers so */
+#define NO_STATUS 0xff /* no device answers so */
 
 static_assert(offsetof(struct virtio_queue_memory, used) % 128 == 0, "the rings share no cache lines");
 
@@ -120,24 +119,17 @@ int virtio_queue_submit(struct virtio_queue *queue, struct block_request *reques
 
 /* --- Completion */
 
-struct ended {
-    struct block_request *first, **last;
-};
-
-static void free_slot(struct virtio_queue *queue, unsigned id, int status, struct ended *ended)
+static void free_slot(struct virtio_queue *queue, unsigned id, int status, struct storage_ended *ended)
 {
     struct block_request *request = queue->slot[id].request;
 
     queue->slot[id].request = NULL;
     queue->free[queue->free_count++] = (uint8_t)id;
-    STATUS(request) = (uint32_t)status;
-    request->next = NULL;
-    *ended->last = request;
-    ended->last = &request->next;
+    storage_note_end(ended, request, status);
 }
 
 /* The device says that it is done with a chain. */
-static void complete(struct virtio_queue *queue, uint32_t id, struct ended *ended)
+static void complete(struct virtio_queue *queue, uint32_t id, struct storage_ended *ended)
 {
     uint8_t status;
 
@@ -159,20 +151,14 @@ static void complete(struct virtio_queue *queue, uint32_t id, struct ended *ende
 }
 
 /* Gives the lock back: a request that ends may bring the next one. */
-static void tell(struct virtio_queue *queue, struct ended *ended)
+static void tell(struct virtio_queue *queue, struct storage_ended *ended)
 {
     struct block_device *block = &queue->disk->disk.block;
-    struct block_request *request = ended->first;
     bool ready = queue->refused && queue->free_count;
 
     queue->refused &= !ready;
     lock_release(&queue->lock);
-    while (request) {
-        struct block_request *next = request->next;
-
-        storage_end(block, request, (int)STATUS(request));
-        request = next;
-    }
+    storage_tell(block, ended);
     if (ready)
         block_ready(block);
 }
@@ -180,7 +166,7 @@ static void tell(struct virtio_queue *queue, struct ended *ended)
 void virtio_queue_poll(struct virtio_queue *queue)
 {
     struct virtio_queue_memory *memory = queue->memory;
-    struct ended ended = { .last = &ended.first };
+    STORAGE_ENDED(ended);
 
     lock_take(&queue->lock);
     for (unsigned i = 0; i < VIRTIO_SLOTS; i++) { /* a device that is not broken has no more */
@@ -207,7 +193,7 @@ unsigned virtio_queue_load(struct virtio_queue *queue, bool *overdue)
 
 void virtio_queue_end(struct virtio_queue *queue, int status)
 {
-    struct ended ended = { .last = &ended.first };
+    STORAGE_ENDED(ended);
 
     lock_take(&queue->lock);
     for (unsigned i = 0; i < VIRTIO_SLOTS; i++)
