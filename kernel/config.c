@@ -155,93 +155,56 @@ static void unknown_key(struct reader *r, const struct table *table, struct toml
                   r->where);
 }
 
+/* What the value of a key must be, and who checks it; NULL: an array, whose elements follow. */
+static const struct {
+    enum toml_type type;
+    value_fn *set;
+} kinds[] = {
+    [KIND_TEXT] = { TOML_STRING, value_text },
+    [KIND_WORDS] = { TOML_STRING, value_text },
+    [KIND_PATH] = { TOML_STRING, value_path },
+    [KIND_MEMORY] = { TOML_STRING, value_memory },
+    [KIND_COUNT] = { TOML_INTEGER, value_count },
+    [KIND_FLAG] = { TOML_BOOLEAN, value_flag },
+    [KIND_LIMIT] = { TOML_INTEGER, value_count },
+    [KIND_CHOICE] = { TOML_STRING, value_choice },
+    [KIND_PREFIX] = { TOML_STRING, value_prefix },
+    [KIND_MODULES] = { TOML_ARRAY, NULL },
+    [KIND_AFTER] = { TOML_ARRAY, NULL },
+    [KIND_PIN] = { TOML_STRING, value_cpus },
+    [KIND_RESERVE] = { TOML_STRING, value_cpus },
+    [KIND_DISKS] = { TOML_ARRAY, NULL },
+    [KIND_SOURCE] = { TOML_STRING, value_source },
+    [KIND_RATE] = { TOML_STRING, value_rate },
+    [KIND_NICS] = { TOML_ARRAY, NULL },
+    [KIND_NETWORK] = { TOML_STRING, value_network },
+    [KIND_MAC] = { TOML_STRING, value_mac },
+    [KIND_BITRATE] = { TOML_STRING, value_bitrate },
+    [KIND_UPLINK] = { TOML_STRING, value_uplink },
+    [KIND_MTU] = { TOML_INTEGER, value_mtu },
+    [KIND_TRUNK] = { TOML_ARRAY, NULL },
+};
+
 static void wrong_type(struct reader *r, struct toml_place place, const struct key *key, enum toml_type type)
 {
     static const char *const wanted[] = {
-        [KIND_TEXT] = "a string such as ",    [KIND_WORDS] = "a string such as ",
-        [KIND_PATH] = "a string such as ",    [KIND_MEMORY] = "a string such as ",
-        [KIND_COUNT] = "an integer such as ", [KIND_FLAG] = "true or false",
-        [KIND_LIMIT] = "an integer such as ", [KIND_CHOICE] = "a string such as ",
-        [KIND_PREFIX] = "a string such as ",  [KIND_MODULES] = "an array such as ",
-        [KIND_AFTER] = "an array such as ",   [KIND_PIN] = "a string such as ",
-        [KIND_RESERVE] = "a string such as ", [KIND_DISKS] = "an array such as ",
-        [KIND_SOURCE] = "a string such as ",  [KIND_RATE] = "a string such as ",
-        [KIND_NICS] = "an array such as ",    [KIND_NETWORK] = "a string such as ",
-        [KIND_MAC] = "a string such as ",     [KIND_BITRATE] = "a string such as ",
-        [KIND_UPLINK] = "a string such as ",  [KIND_MTU] = "an integer such as ",
-        [KIND_TRUNK] = "an array such as ",
+        [TOML_STRING] = "a string such as ",
+        [TOML_INTEGER] = "an integer such as ",
+        [TOML_BOOLEAN] = "true or false",
+        [TOML_ARRAY] = "an array such as ",
     };
 
-    add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[key->kind],
+    add_error(r, place, "%s must be %s%s, not %s", key->name, wanted[kinds[key->kind].type],
               key->example ? key->example : "", toml_type_name(type));
 }
+
 /* Checks one value and stores it in its field of `base`, the struct of its table. */
 static void set_value(struct reader *r, const struct key *key, void *base, const struct toml_event *event)
 {
-    static const enum toml_type types[] = {
-        [KIND_TEXT] = TOML_STRING,    [KIND_WORDS] = TOML_STRING,   [KIND_PATH] = TOML_STRING,
-        [KIND_MEMORY] = TOML_STRING,  [KIND_COUNT] = TOML_INTEGER,  [KIND_FLAG] = TOML_BOOLEAN,
-        [KIND_LIMIT] = TOML_INTEGER,  [KIND_CHOICE] = TOML_STRING,  [KIND_PREFIX] = TOML_STRING,
-        [KIND_MODULES] = TOML_ARRAY,  [KIND_AFTER] = TOML_ARRAY,    [KIND_PIN] = TOML_STRING,
-        [KIND_RESERVE] = TOML_STRING, [KIND_DISKS] = TOML_ARRAY,    [KIND_SOURCE] = TOML_STRING,
-        [KIND_RATE] = TOML_STRING,    [KIND_NICS] = TOML_ARRAY,     [KIND_NETWORK] = TOML_STRING,
-        [KIND_MAC] = TOML_STRING,     [KIND_BITRATE] = TOML_STRING, [KIND_UPLINK] = TOML_STRING,
-        [KIND_MTU] = TOML_INTEGER,    [KIND_TRUNK] = TOML_ARRAY,
-    };
-    void *field = (char *)base + key->offset;
-
-    if (event->type != types[key->kind]) {
+    if (event->type != kinds[key->kind].type)
         wrong_type(r, event->place, key, event->type);
-        return;
-    }
-    switch (key->kind) {
-    case KIND_TEXT:
-    case KIND_WORDS:
-        value_text(r, key, field, event);
-        break;
-    case KIND_PATH:
-        value_path(r, key, field, event);
-        break;
-    case KIND_MEMORY:
-        value_memory(r, key, field, event);
-        break;
-    case KIND_COUNT:
-    case KIND_LIMIT:
-        value_count(r, key, field, event);
-        break;
-    case KIND_FLAG:
-        *(bool *)field = event->boolean;
-        break;
-    case KIND_CHOICE:
-        value_choice(r, key, field, event);
-        break;
-    case KIND_PREFIX:
-        value_prefix(r, key, field, event);
-        break;
-    case KIND_PIN:
-    case KIND_RESERVE:
-        value_cpus(r, key, field, event);
-        break;
-    case KIND_SOURCE:
-        value_source(r, key, field, event);
-        break;
-    case KIND_RATE:
-        value_rate(r, key, field, event);
-        break;
-    case KIND_NETWORK:
-    case KIND_MAC:
-    case KIND_BITRATE:
-    case KIND_UPLINK:
-    case KIND_MTU:
-        value_network(r, key, field, event);
-        break;
-    case KIND_MODULES: /* their elements follow */
-    case KIND_DISKS:
-    case KIND_NICS:
-    case KIND_TRUNK:
-    case KIND_AFTER:
-        break;
-    }
+    else if (kinds[key->kind].set)
+        kinds[key->kind].set(r, key, (char *)base + key->offset, event);
 }
 
 /* --- tables --- */

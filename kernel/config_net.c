@@ -120,50 +120,68 @@ void config_derive_mac(const char *vm, unsigned nic, uint8_t mac[6])
 
 /* --- values in the file */
 
-static void set_name(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+void value_network(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
-    if (!value_text(r, key, to, event) || config_is_name(to))
+    char *to = field;
+
+    if (!config_take_text(r, key, to, event) || config_is_name(to))
         return;
     add_error(r, event->place, "'%s' is no name for a network: 1 to %d letters, digits, '-' and '_'", to,
               CONFIG_NAME_MAX - 1);
     to[0] = '\0';
 }
 
-static void set_mtu(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
+void value_mtu(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
     if (event->integer < CONFIG_MIN_MTU || event->integer > CONFIG_MAX_MTU)
         add_error(r, event->place, "%s must be %d to %d", key->name, CONFIG_MIN_MTU, CONFIG_MAX_MTU);
     else
-        *to = (unsigned)event->integer;
+        *(unsigned *)field = (unsigned)event->integer;
 }
 
-void value_network(struct reader *r, const struct key *key, void *to, const struct toml_event *event)
+/* A short text; one that is too long is empty, which nothing here understands. */
+static const char *short_text(const struct toml_event *event, char *text, size_t size)
 {
-    char text[32];
-    const char *fault;
+    if (toml_string(event, text, size) >= size)
+        text[0] = '\0';
+    return text;
+}
 
-    if (key->kind == KIND_NETWORK) {
-        set_name(r, key, to, event);
-        return;
-    }
-    if (key->kind == KIND_MTU) {
-        set_mtu(r, key, to, event);
-        return;
-    }
-    if (toml_string(event, text, sizeof(text)) >= sizeof(text))
-        text[0] = '\0'; /* what is that long is not understood */
-    if (key->kind == KIND_MAC) {
-        fault = config_read_mac(text, to);
-    } else if (key->kind == KIND_BITRATE) {
-        fault = config_read_bitrate(text, to);
-    } else {
-        fault = config_read_uplink(text);
-        if (!fault)
-            for (char *c = text, *at = to; (*at = *c >= 'A' && *c <= 'F' ? (char)(*c + 32) : *c) != '\0'; c++)
-                at++;
-    }
+static void say_fault(struct reader *r, const struct key *key, const struct toml_event *event,
+                      const char *fault)
+{
     if (fault)
         add_error(r, event->place, "%s %s", key->name, fault);
+}
+
+void value_mac(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
+{
+    char text[32];
+
+    say_fault(r, key, event, config_read_mac(short_text(event, text, sizeof(text)), field));
+}
+
+void value_bitrate(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
+{
+    char text[32];
+
+    say_fault(r, key, event, config_read_bitrate(short_text(event, text, sizeof(text)), field));
+}
+
+/* Kept in small letters, as the machine's own addresses are written. */
+void value_uplink(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
+{
+    char text[32], *to = field;
+    const char *fault = config_read_uplink(short_text(event, text, sizeof(text)));
+
+    say_fault(r, key, event, fault);
+    if (fault)
+        return;
+    for (const char *c = text;; c++, to++) {
+        *to = *c >= 'A' && *c <= 'F' ? (char)(*c - 'A' + 'a') : *c;
+        if (!*c)
+            return;
+    }
 }
 
 void value_trunk(struct reader *r, struct config_nic *nic, unsigned level, const struct toml_event *event)

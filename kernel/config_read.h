@@ -63,21 +63,18 @@ struct reader {
 #define add_error(r, place, ...) config_error((r)->config, (r)->vm, place, __VA_ARGS__)
 
 /*
- * Each checks a value of a key and stores it; what is refused is said, and not stored. The event has the type
- * that the key's kind wants.
+ * Each checks a value of a key and stores it in its field; what is refused is said, and not stored. The event
+ * has the type that the key's kind wants.
  */
-bool value_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event);
-void value_path(struct reader *r, const struct key *key, char *to, const struct toml_event *event);
-void value_memory(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event);
-void value_count(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event);
-void value_choice(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event);
-void value_prefix(struct reader *r, const struct key *key, char *to, const struct toml_event *event);
-void value_cpus(struct reader *r, const struct key *key, void *to, const struct toml_event *event);
-void value_source(struct reader *r, const struct key *key, char *to, const struct toml_event *event);
-void value_rate(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event);
+typedef void value_fn(struct reader *r, const struct key *key, void *field, const struct toml_event *event);
+value_fn value_text, value_path, value_memory, value_count, value_flag, value_choice, value_prefix,
+    value_cpus, value_source, value_rate;
+
+/* value_text() for those who look closer: false if the text was refused. */
+bool config_take_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event);
 
 /* config_net.c: those of networks and their cards; of a trunk the element path[level]. */
-void value_network(struct reader *r, const struct key *key, void *to, const struct toml_event *event);
+value_fn value_network, value_mtu, value_mac, value_bitrate, value_uplink;
 void value_trunk(struct reader *r, struct config_nic *nic, unsigned level, const struct toml_event *event);
 extern const struct table config_nic_table, config_network_table;
 

@@ -6,7 +6,7 @@
 #include "lib/string.h"
 
 /* False, with the field left empty, if the string is refused. */
-bool value_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+bool config_take_text(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
 {
     size_t length = toml_string(event, to, key->limit);
 
@@ -59,19 +59,35 @@ const char *config_path_fault(const char *path)
     }
 }
 
-void value_path(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+void value_text(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
-    if (!value_text(r, key, to, event))
+    (void)config_take_text(r, key, field, event);
+}
+
+void value_flag(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
+{
+    (void)r;
+    (void)key;
+    *(bool *)field = event->boolean;
+}
+
+void value_path(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
+{
+    char *to = field;
+    const char *fault;
+
+    if (!config_take_text(r, key, to, event))
         return;
-    const char *fault = config_path_fault(to);
+    fault = config_path_fault(to);
     if (fault) {
         add_error(r, event->place, "%s %s", key->name, fault);
         to[0] = '\0';
     }
 }
 
-void value_memory(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event)
+void value_memory(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
+    uint64_t *to = field;
     static const struct {
         char letter;
         uint64_t bytes;
@@ -97,8 +113,9 @@ void value_memory(struct reader *r, const struct key *key, uint64_t *to, const s
         *to = number * unit;
 }
 
-void value_count(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
+void value_count(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
+    unsigned *to = field;
     unsigned least = key->kind == KIND_COUNT ? 1 : 0;
 
     if (event->integer < least || (uint64_t)event->integer > key->limit)
@@ -108,8 +125,9 @@ void value_count(struct reader *r, const struct key *key, unsigned *to, const st
 }
 
 /* Two or three choices. */
-void value_choice(struct reader *r, const struct key *key, unsigned *to, const struct toml_event *event)
+void value_choice(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
+    unsigned *to = field;
     const char *const *names = key->choices;
     char text[16];
 
@@ -127,35 +145,36 @@ void value_choice(struct reader *r, const struct key *key, unsigned *to, const s
                   names[2]);
 }
 
-void value_prefix(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+void value_prefix(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
     char text[16];
     const char *fault;
 
     toml_string(event, text, sizeof(text));
-    fault = key_prefix(text, to);
+    fault = key_prefix(text, field);
     if (fault)
         add_error(r, event->place, "%s cannot be '%s': it %s", key->name, text, fault);
 }
 
-void value_cpus(struct reader *r, const struct key *key, void *to, const struct toml_event *event)
+void value_cpus(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
     char text[192];
     const char *fault;
 
     if (toml_string(event, text, sizeof(text)) >= sizeof(text))
         text[0] = '\0'; /* what is that long is not understood */
-    fault = key->kind == KIND_PIN ? config_read_pin(text, to) : config_read_reserve(text, to);
+    fault = key->kind == KIND_PIN ? config_read_pin(text, field) : config_read_reserve(text, field);
     if (fault)
         add_error(r, event->place, "%s %s", key->name, fault);
 }
 
-void value_source(struct reader *r, const struct key *key, char *to, const struct toml_event *event)
+void value_source(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
+    char *to = field;
     enum config_disk_kind kind;
     const char *fault, *name;
 
-    if (!value_text(r, key, to, event))
+    if (!config_take_text(r, key, to, event))
         return;
     fault = config_read_source(to, &kind, &name);
     if (!fault)
@@ -164,8 +183,9 @@ void value_source(struct reader *r, const struct key *key, char *to, const struc
     to[0] = '\0';
 }
 
-void value_rate(struct reader *r, const struct key *key, uint64_t *to, const struct toml_event *event)
+void value_rate(struct reader *r, const struct key *key, void *field, const struct toml_event *event)
 {
+    uint64_t *to = field;
     char text[24];
     const char *fault;
 

@@ -4,36 +4,8 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "kernel/config.h"
 #include "kernel/config_disk.h"
-#include "lib/errno.h"
-
-static struct config config;
-
-/* A line in an otherwise good [vm.a], as its line 4. The first error, or "". */
-static const char *parse(const char *line)
-{
-    static char error[256];
-    char text[4096];
-    int length = snprintf(text, sizeof(text), "[vm.a]\nmemory = '2M'\nkernel = 'k'\n%s\n", line);
-    char *copy = malloc((size_t)length);
-    int err;
-
-    memcpy(copy, text, (size_t)length);
-    err = config_parse(&config, copy, (size_t)length);
-    free(copy);
-    assert_int_equal(err, config.error_count ? -EINVAL : 0);
-    assert_int_equal(config.vm[0].broken, config.error_count != 0);
-    if (!config.error_count)
-        return "";
-    assert_int_equal(config.error_count, 1);
-    snprintf(error, sizeof(error), "%u:%u %s", config.error[0].line, config.error[0].column,
-             config.error[0].text);
-    return error;
-}
+#include "tests/unit/config_rig.h"
 
 static void none_is_the_default(void **state)
 {

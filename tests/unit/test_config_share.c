@@ -1,5 +1,5 @@
 /* What `set` and the config say of a VM's hold on the CPUs, and how it is written out. The config's own
- * checks of it are in test_config.c. */
+ * checks of it are in test_config_life.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
