@@ -27,7 +27,8 @@ struct vvirtio_ops {
     uint32_t (*config_read)(void *device, unsigned index);
     /* A driver's write; NULL: nothing can be written. */
     void (*config_write)(void *device, uint32_t offset, unsigned size, uint32_t value);
-    /* The driver is ready, its features are known, and queues run; vm.devices is held. NULL: nothing to do. */
+    /* The driver is ready, its features are known, and queues run; vm.devices is held. NULL: nothing to do.
+     */
     void (*started)(void *device);
     /* The device was reset, and holds no buffer of any queue; vm.devices is held. NULL: nothing to do. */
     void (*reset)(void *device);
@@ -137,9 +138,11 @@ static inline struct vvirtio_mark vvirtio_mark(const struct vvirtio_queue *queue
 
 static inline void vvirtio_rewind(struct vvirtio_queue *queue, const struct vvirtio_mark *mark)
 {
+    uint8_t broken = queue->ring.s.broken; /* what is nonsense stays it */
+
     queue->held = mark->held;
-    if (!queue->ring.s.broken)
-        queue->ring.s = mark->ring;
+    queue->ring.s = mark->ring;
+    queue->ring.s.broken |= broken;
 }
 
 /* With the queue's lock held. A chain whose queue was reset meanwhile is only forgotten. */

@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct guest_material material = { .queues = VNET_QUEUES };
     static struct vnet_state before, after;
-    const size_t start = 0x140;
+    const size_t start = 0x1c0; /* the rings, and behind them what the seeds send */
     pthread_t thread;
 
     if (size < 1 + VNET_QUEUES * start)

@@ -240,6 +240,25 @@ static void buffers_are_merged(void **state)
     }
 }
 
+/* The first of the buffers that were taken for a frame is not held either. */
+static void nonsense_in_the_second_buffer_breaks_the_ring(void **state)
+{
+    static struct vnet_state saved;
+
+    (void)state;
+    for (unsigned r = 0; r < ARRAY_SIZE(rings); r++) {
+        rig_start(rings[r].features | VIRTIO_NET_F_MRG_RXBUF, VNET_QUEUES, 16);
+        give(DATA, 300);
+        give(UINT64_MAX - 4096, 300);
+        assert_false(from_peer(400));
+        assert_int_equal(status(), 0x4f);
+        vnet_save(&vnet, &saved);
+        assert_true(saved.virtio.queue[VNET_RECEIVE].ring.broken);
+        assert_int_equal(vnet_check(&vnet, &saved), 0);
+        assert_true(vvirtio_is_idle(&vnet.virtio));
+    }
+}
+
 /* Returns the answer. */
 static uint8_t command(uint8_t class, uint8_t what, const void *data, uint32_t bytes)
 {
@@ -373,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(frames_are_received, setup, teardown),
         cmocka_unit_test_setup_teardown(small_buffers_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(buffers_are_merged, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense_in_the_second_buffer_breaks_the_ring, setup, teardown),
         cmocka_unit_test_setup_teardown(commands_are_obeyed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rate_holds_frames_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cable_can_be_pulled, setup, teardown),
