@@ -20,6 +20,16 @@ CPU = "EPYC,+svm,+npt"
 PM_TIMER_HZ = 3579545
 
 
+def settle():
+    """
+    Called in QEMU's process before it begins: all of its threads stay on one CPU, for its emulated CPU may else lose an interrupt
+    (docs/debugging.md, "QEMU"). Tests that run side by side take one each.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "0")))
+    os.sched_setaffinity(0, {cpus[worker % len(cpus)]})
+
+
 def symbols(plinth):
     """A function that says which of the hypervisor's functions a hexadecimal address is in, None: in none."""
     table = [line.split() for line in subprocess.run(["nm", "-n", plinth], capture_output=True, text=True, check=True).stdout.splitlines()]
@@ -59,7 +69,7 @@ class Qemu(Machine):
                         "-drive", f"if=pflash,format=raw,file={variables}"]
         self.log.write("qemu-system-x86_64 " + " ".join(command) + "\n")
         self.watch(pexpect.spawn("qemu-system-x86_64", command, timeout=self.time_limit, encoding="utf-8", codec_errors="replace",
-                                 maxread=65536, dimensions=(50, 200)))
+                                 maxread=65536, dimensions=(50, 200), preexec_fn=settle))
 
     def is_alive(self):
         return self.child.isalive()
