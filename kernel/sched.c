@@ -52,7 +52,7 @@ static void timer_interrupt(void *context)
     struct cpu *cpu = this_cpu();
 
     (void)context;
-    cpu->timer_programmed = TIMER_NEVER;
+    cpu->timer_programmed = cpu->lapic_deadline = TIMER_NEVER;
     timer_queue_run(&cpu->timers, tsc_now());
 }
 

@@ -13,8 +13,7 @@
 #include "lib/types.h"
 #include "kernel/lock.h"
 
-#define TIMER_NEVER   UINT64_MAX
-#define TIMER_UNKNOWN (UINT64_MAX - 1) /* for timer_programmed: no deadline, and unlike all that are */
+#define TIMER_NEVER UINT64_MAX
 
 struct timer {
     uint64_t deadline;         /* host TSC; TIMER_NEVER while not armed */

@@ -95,8 +95,6 @@ static inline void unload(struct vcpu *vcpu)
     if (cpu->vcpu != vcpu)
         return;
     vmx_ops->unload(vcpu);
-    recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
-    vcpu->xcr0 = xstate_xcr0();
     read_debug_registers(vcpu->dr);
     cpu->vcpu = NULL;
     if (vcpu->steal_area)
@@ -105,7 +103,12 @@ static inline void unload(struct vcpu *vcpu)
 
 static void leave(struct sched_task *task)
 {
-    unload(container_of(task, struct vcpu, task));
+    struct vcpu *vcpu = container_of(task, struct vcpu, task);
+    struct cpu *cpu = this_cpu();
+
+    if (cpu->vcpu == vcpu)
+        recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
+    unload(vcpu);
 }
 
 static void put_away(struct sched_task *task)

@@ -154,9 +154,10 @@ void lapic_timer_program(uint64_t deadline)
     struct cpu *cpu = this_cpu();
     uint64_t now, ticks;
 
-    if (deadline == cpu->timer_programmed)
-        return;
     cpu->timer_programmed = deadline;
+    if (deadline == cpu->lapic_deadline)
+        return;
+    cpu->lapic_deadline = deadline;
     if (use_deadline) {
         wrmsr(MSR_TSC_DEADLINE, deadline == TIMER_NEVER ? 0 : deadline);
         return;

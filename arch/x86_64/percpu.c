@@ -48,7 +48,7 @@ struct cpu *percpu_create(unsigned slot, uint32_t apic_id)
     memset(cpu, 0, sizeof(*cpu));
     cpu->index = slot;
     cpu->apic_id = apic_id;
-    cpu->timer_programmed = TIMER_NEVER;
+    cpu->timer_programmed = cpu->lapic_deadline = TIMER_NEVER;
     cpu->tsc_aux = TSC_AUX_UNKNOWN;
     timer_queue_init(&cpu->timers);
     cpu->recorder = recorder_ring(slot, fresh_ring);

@@ -32,7 +32,8 @@ struct cpu {
     uint32_t apic_id;
     bool has_lapic; /* its local APIC works: it can send and get interrupts */
     struct timer_queue timers;
-    uint64_t timer_programmed; /* deadline that the hardware timer holds; lapic.c */
+    uint64_t timer_programmed; /* the deadline that ends the guest's run, whatever timer does that */
+    uint64_t lapic_deadline;   /* what the local APIC's timer holds; lapic.c */
     struct vcpu *vcpu;         /* whose state is live on this CPU; vcpu.c */
     void *vmx;                 /* the back end's own per-CPU state */
     void *xstate;              /* whose FPU, SSE and AVX registers are in the CPU; xstate.c */
@@ -49,8 +50,8 @@ struct cpu {
     void (*call)(
         void *arg); /* to be run here, NULL: nothing; set by the boot CPU, cleared by this one; smp.c */
     void *call_arg;
-    bool stopped; /* it has stopped for good; smp.c */
-    void *recorder;            /* where its next event goes; kernel/recorder.h */
+    bool stopped;   /* it has stopped for good; smp.c */
+    void *recorder; /* where its next event goes; kernel/recorder.h */
 };
 
 static __always_inline struct cpu *this_cpu(void)

@@ -4,6 +4,7 @@
 #include "arch/x86_64/lapic.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
+#include "arch/x86_64/xstate.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
@@ -318,6 +319,7 @@ static void svm_vcpu_unload(struct vcpu *vcpu)
 
     if (svm->vmcb->clean) /* set by an exit: it was entered, and has flushed what was to be flushed */
         cpu->tlb_control = TLB_CONTROL_NOTHING;
+    vcpu->xcr0 = xstate_xcr0(); /* QEMU's emulated CPU has no exit by XSETBV */
     svm_unload(cpu->host_vmcb, svm->vmcb_pa);
 }
 

@@ -13,12 +13,11 @@
 
 struct vmx_machine vmx_machine;
 
-/* MSRs that the guest reads and writes without an exit: the VMCS holds them, or they are among the live ones
- * (vmx.c). */
+/* MSRs that the guest reads and writes without an exit: the VMCS holds them, but for KERNEL_GS_BASE (vmx.c).
+ */
 static const uint32_t msr_direct[] = {
-    0x174,      0x175,      0x176,                  /* SYSENTER_CS, _ESP, _EIP */
-    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR, LSTAR, CSTAR, FMASK */
-    0xc0000100, 0xc0000101, 0xc0000102,             /* FS_BASE, GS_BASE, KERNEL_GS_BASE */
+    0x174,      0x175,      0x176,      /* SYSENTER_CS, _ESP, _EIP */
+    0xc0000100, 0xc0000101, 0xc0000102, /* FS_BASE, GS_BASE, KERNEL_GS_BASE */
 };
 
 static int vmxon(hpa_t region)
@@ -164,12 +163,13 @@ static int detect(bool first)
     return check_ept(cap->ept_vpid);
 }
 
-static void msr_bitmap_allow(uint8_t *map, uint32_t msr)
+static void msr_bitmap_allow(uint8_t *map, uint32_t msr, bool writes)
 {
     uint32_t index = msr & 0x1fff, high = msr >= 0xc0000000 ? 1024 : 0;
 
-    map[high + index / 8] &= (uint8_t) ~(1u << index % 8);        /* reads */
-    map[2048 + high + index / 8] &= (uint8_t) ~(1u << index % 8); /* writes */
+    map[high + index / 8] &= (uint8_t) ~(1u << index % 8);
+    if (writes)
+        map[2048 + high + index / 8] &= (uint8_t) ~(1u << index % 8);
 }
 
 /* A page of ones: everything exits. */
@@ -194,7 +194,9 @@ static int create_maps(void)
         return -ENOMEM;
     }
     for (unsigned i = 0; i < ARRAY_SIZE(msr_direct); i++)
-        msr_bitmap_allow(phys_to_virt(m->msr_bitmap), msr_direct[i]);
+        msr_bitmap_allow(phys_to_virt(m->msr_bitmap), msr_direct[i], true);
+    for (unsigned i = 0; i < VMX_SYSCALL_MSRS; i++)
+        msr_bitmap_allow(phys_to_virt(m->msr_bitmap), MSR_STAR + i, false);
     return vmx_apic_init();
 }
 
@@ -244,6 +246,8 @@ int vmx_cpu_enable(struct cpu *cpu)
         log_error("VT-x: CPU %u refused VMXON", cpu->index);
         return -EIO;
     }
+    for (unsigned i = 0; i < VMX_SYSCALL_MSRS; i++)
+        wrmsr(MSR_STAR + i, vmx->syscall_msr[i]);
     cpu->vmx = vmx;
     return 0;
 }

@@ -296,9 +296,9 @@ static __cold void end_shadow(struct vmx_vcpu *vmx)
  * last: Bochs 2.7 lets no interrupt end the run of a guest that was entered with RFLAGS.IF clear, until that
  * guest touches IF.
  */
-static inline void set_timer(const struct vmx_vcpu *vmx)
+static inline void set_timer(const struct vcpu *vcpu, const struct vmx_vcpu *vmx)
 {
-    uint64_t left = min_u64(vmx->deadline, vmx->slice_end) - tsc_now();
+    uint64_t left = min_u64(vcpu->cpu->timers.next, vmx->slice_end) - tsc_now();
 
     if (unlikely((int64_t)left < 0))
         left = 0;
@@ -315,7 +315,7 @@ static inline void write_registers(const struct vcpu *vcpu, struct vmx_vcpu *vmx
     if (unlikely(!vcpu->shadow && (vmx->interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS))))
         end_shadow(vmx);
     if (vmx_machine.timer)
-        set_timer(vmx);
+        set_timer(vcpu, vmx);
 }
 
 /* The guest lowered or raised CR8 without an exit. */
@@ -353,9 +353,6 @@ void vmx_enter(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
 
-    vmx->interruptibility = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
-    vmx->rsp = ~vcpu->gpr[GPR_RSP];
-    vmx->rflags = ~vcpu->rflags;
     write_registers(vcpu, vmx);
     vmx_run(vcpu, vmx->launched);
 }

@@ -1,4 +1,5 @@
 /* MSRs that guests expect of an Intel CPU. Source: Intel SDM vol. 4, table 2-2. */
+#include "arch/x86_64/cpu.h"
 #include "lib/errno.h"
 #include "vmx/intel/vmx.h"
 
@@ -40,6 +41,19 @@ static int read_revision(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
     return 0;
 }
 
+/* The guest's are in the CPU, which reads them without an exit and knows what it may hold. */
+static int write_syscall(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    struct vmx_cpu *cpu = vcpu->cpu->vmx;
+    struct vmx_vcpu *vmx = vcpu->backend;
+    unsigned i = msr - MSR_STAR;
+
+    if (wrmsr_safe(msr, value))
+        return -EINVAL;
+    cpu->syscall_msr[i] = vmx->syscall_msr[i] = value;
+    return 0;
+}
+
 /* Sorted by number. */
 /* clang-format off */
 const struct msr_rule vmx_msr_rules[VMX_MSR_RULES] = {
@@ -48,5 +62,6 @@ const struct msr_rule vmx_msr_rules[VMX_MSR_RULES] = {
     { 0x03a, 0x03a, read_feature_control, NULL },                /* IA32_FEATURE_CONTROL: locked, no VMX */
     { 0x08b, 0x08b, read_revision,        msr_write_zero_only }, /* IA32_BIOS_SIGN_ID: written before it is read */
     { 0x1a0, 0x1a0, read_misc_enable,     write_misc_enable },   /* IA32_MISC_ENABLE */
+    { MSR_STAR, MSR_STAR + VMX_SYSCALL_MSRS - 1, NULL, write_syscall },
 };
 /* clang-format on */

@@ -23,10 +23,6 @@
 #define INVVPID_SINGLE 1u
 
 /* The live MSRs. */
-#define MSR_STAR           0xc0000081u
-#define MSR_LSTAR          0xc0000082u
-#define MSR_CSTAR          0xc0000083u
-#define MSR_SFMASK         0xc0000084u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 
 /* run.asm */
@@ -226,13 +222,15 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
         cpu->current = NULL;
     if (cpu->live == vmx)
         cpu->live = NULL;
-    memset(vmx->live_msr, 0, sizeof(vmx->live_msr));
+    memset(vmx->syscall_msr, 0, sizeof(vmx->syscall_msr));
+    vmx->kernel_gs_base = 0;
     vmclear(vmx->vmcs);
     memset(phys_to_virt(vmx->vmcs), 0, PAGE_SIZE);
     *(uint32_t *)phys_to_virt(vmx->vmcs) = (uint32_t)(vmx_machine.cap.basic & VMX_BASIC_REVISION);
     vmclear(vmx->vmcs);
     vmx->launched = false;
     vmx->interruption = 0;
+    vmx->rsp = vmx->rflags = vmx->interruptibility = 0;
     vmx->tpr_shadow = NULL;
     if (vmx->apic_page) {
         memset(vmx->apic_page, 0, PAGE_SIZE);
@@ -294,16 +292,29 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu)
     vcpu->backend = NULL;
 }
 
-/* The hypervisor uses none of these MSRs, so they are swapped only when another vCPU wants the CPU. */
-static void load_live_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
+static __cold void write_syscall_msrs(struct vmx_cpu *cpu, const struct vmx_vcpu *vmx)
 {
+    for (unsigned i = 0; i < VMX_SYSCALL_MSRS; i++) {
+        wrmsr(MSR_STAR + i, vmx->syscall_msr[i]);
+        cpu->syscall_msr[i] = vmx->syscall_msr[i];
+    }
+}
+
+/*
+ * The hypervisor uses none of these MSRs, so they are swapped only when another vCPU wants the CPU. A guest
+ * writes those of SYSCALL once, with an exit (msr.c); KERNEL_GS_BASE changes with each SWAPGS.
+ */
+static inline void load_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
+{
+    uint64_t differ = 0;
+
     if (cpu->live == vmx)
         return;
-    wrmsr(MSR_STAR, vmx->live_msr[0]);
-    wrmsr(MSR_LSTAR, vmx->live_msr[1]);
-    wrmsr(MSR_CSTAR, vmx->live_msr[2]);
-    wrmsr(MSR_SFMASK, vmx->live_msr[3]);
-    wrmsr(MSR_KERNEL_GS_BASE, vmx->live_msr[4]);
+    for (unsigned i = 0; i < VMX_SYSCALL_MSRS; i++)
+        differ |= cpu->syscall_msr[i] ^ vmx->syscall_msr[i];
+    if (differ)
+        write_syscall_msrs(cpu, vmx);
+    wrmsr(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
     cpu->live = vmx;
 }
 
@@ -313,11 +324,7 @@ static void vmx_vcpu_put_away(struct vcpu *vcpu)
     struct vmx_cpu *cpu = this_cpu()->vmx;
 
     if (cpu->live == vmx) {
-        vmx->live_msr[0] = rdmsr(MSR_STAR);
-        vmx->live_msr[1] = rdmsr(MSR_LSTAR);
-        vmx->live_msr[2] = rdmsr(MSR_CSTAR);
-        vmx->live_msr[3] = rdmsr(MSR_SFMASK);
-        vmx->live_msr[4] = rdmsr(MSR_KERNEL_GS_BASE);
+        vmx->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
         cpu->live = NULL;
     }
     vmclear(vmx->vmcs);
@@ -345,14 +352,12 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
     vmx_use(vmx);
     if (unlikely(vmx->cpu != this_cpu()))
         settle(vcpu, vmx);
-    load_live_msrs(this_cpu()->vmx, vmx);
+    load_msrs(this_cpu()->vmx, vmx);
     write_cr2(vmx->cr2);
     vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
     vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
-    if (vmx_machine.timer)
-        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
 /* The VMCS stays the CPU's current one, until it is put away. */
@@ -363,18 +368,13 @@ static void vmx_vcpu_unload(struct vcpu *vcpu)
     vmx->cr2 = read_cr2();
     __asm__ volatile("mov %%dr6, %0" : "=r"(vmx->dr6));
     vmx->loaded = false;
-    if (vmx_machine.timer)
-        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
-/* With the preemption timer the local APIC is left alone: what it holds is out of date. */
+/* The preemption timer looks up the deadline at each entry; the local APIC is left alone. */
 static void vmx_set_deadline(struct vcpu *vcpu, uint64_t deadline)
 {
-    struct vmx_vcpu *vmx = vcpu->backend;
-
     if (vmx_machine.timer) {
-        vmx->deadline = deadline;
-        this_cpu()->timer_programmed = deadline;
+        vcpu->cpu->timer_programmed = deadline;
     } else {
         lapic_timer_program(deadline);
     }
@@ -395,9 +395,6 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
         irq_dispatch(info & INTERRUPTION_VECTOR);
     this_cpu()->interrupts_taken = tsc_now();
     vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
-    /* A timer interrupt leaves its mark there; this vCPU's deadline is another matter. */
-    if (vmx_machine.timer)
-        this_cpu()->timer_programmed = TIMER_UNKNOWN;
 }
 
 static void vmx_inject(struct vcpu *vcpu, const struct vcpu_event *event)

@@ -9,9 +9,9 @@
 #include "vmx/msr.h"
 #include "vmx/vcpu.h"
 
-/* MSRs that neither the VMCS nor vcpu.c switches: the guest's stay in the CPU until another vCPU's go there.
- */
-#define VMX_LIVE_MSRS 5
+/* STAR, LSTAR, CSTAR and FMASK, which follow each other. Neither the VMCS nor vcpu.c switches them. */
+#define MSR_STAR         0xc0000081u
+#define VMX_SYSCALL_MSRS 4
 
 /* One vCPU's part that only VT-x knows. Owned by the CPU that runs the vCPU. */
 struct vmx_vcpu {
@@ -21,12 +21,13 @@ struct vmx_vcpu {
     bool loaded;           /* between load and unload: CR2 and DR6 are in the CPU */
     uint16_t vpid;         /* 0: the CPU has none */
     uint32_t primary;      /* the controls as they are in the VMCS */
-    uint64_t deadline;     /* host TSC at which the preemption timer is to end the run */
-    uint64_t slice_end;    /* the same, whatever the deadline: interrupts are then taken */
-    uint32_t interruption; /* what the last exit acknowledged; 0: nothing */
+    uint64_t
+        slice_end; /* host TSC at which a run ends, whatever timers there are: interrupts are then taken */
+    uint32_t interruption;                  /* what the last exit acknowledged; 0: nothing */
     uint64_t rsp, rflags, interruptibility; /* as they are in the VMCS */
     uint64_t cr2, dr6;
-    uint64_t live_msr[VMX_LIVE_MSRS];
+    uint64_t syscall_msr[VMX_SYSCALL_MSRS];
+    uint64_t kernel_gs_base; /* while the CPU does not have it */
     hpa_t apic_page_pa;
     uint32_t *apic_page; /* the virtual-APIC page; NULL without TPR shadow */
     uint32_t
@@ -37,8 +38,9 @@ struct vmx_vcpu {
 /* One CPU's part. */
 struct vmx_cpu {
     hpa_t vmxon;
-    struct vmx_vcpu *current; /* whose VMCS VMREAD reads */
-    struct vmx_vcpu *live;    /* whose live_msr are in the CPU */
+    struct vmx_vcpu *current;               /* whose VMCS VMREAD reads */
+    struct vmx_vcpu *live;                  /* whose KERNEL_GS_BASE is in the CPU */
+    uint64_t syscall_msr[VMX_SYSCALL_MSRS]; /* as they are in the CPU */
 };
 
 /* The same on all CPUs; set once by vmx_cpu_enable(). */
@@ -138,7 +140,7 @@ void vmx_apic_sync(struct vcpu *vcpu);
 void vmx_apic_access(struct vcpu *vcpu, uint64_t qualification);
 
 /* msr.c */
-#define VMX_MSR_RULES 4
+#define VMX_MSR_RULES 5
 extern const struct msr_rule vmx_msr_rules[VMX_MSR_RULES];
 
 /* state.c: members of struct vmx_ops */
