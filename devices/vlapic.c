@@ -23,16 +23,16 @@ void vlapic_error(struct vlapic *lapic, uint32_t error)
 
 void vlapic_request(struct vlapic *lapic, uint8_t vector, bool level)
 {
-    unsigned word = vector / 64;
-    uint64_t bit = BIT(vector % 64);
+    unsigned n = vector, word = n / 64;
+    uint64_t bit = BIT(n % 64);
 
-    if (unlikely(vector < FIRST_VECTOR)) {
+    if (unlikely(n < FIRST_VECTOR)) {
         vlapic_error(lapic, APIC_ESR_RECEIVE_VECTOR);
         return;
     }
     if (unlikely(level))
         __atomic_fetch_or(&lapic->state.tmr[word], bit, __ATOMIC_SEQ_CST);
-    else if (unlikely(lapic->state.tmr[word] & bit))
+    else if (unlikely(lapic->state.tmr[word] >> n % 64 & 1))
         __atomic_fetch_and(&lapic->state.tmr[word], ~bit, __ATOMIC_SEQ_CST);
     if (__atomic_fetch_or(&lapic->state.irr[word], bit, __ATOMIC_SEQ_CST) & bit)
         return; /* whoever set it has told the vCPU */
@@ -48,10 +48,10 @@ static void mark_word(struct vlapic *lapic, unsigned word)
         __atomic_store_n(&lapic->irr_used[word], 1, __ATOMIC_RELEASE);
 }
 
-/* The highest vector in IRR, whatever its priority; -1 if there is none. */
-static inline int highest_request(const struct vlapic *lapic)
+/* The highest vector in IRR, whatever its priority; -1 if there is none. `any` is irr_any. */
+static inline int highest_request(const struct vlapic *lapic, uint32_t any)
 {
-    for (uint32_t any = __atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED); any;) {
+    while (any) {
         unsigned word = (31u ^ (unsigned)__builtin_clz(any)) / 8;
         uint64_t irr = __atomic_load_n(&lapic->state.irr[word], __ATOMIC_RELAXED);
 
@@ -62,11 +62,10 @@ static inline int highest_request(const struct vlapic *lapic)
     return -1;
 }
 
-static inline int highest_here(const struct vlapic *lapic)
+/* It is deliverable: it exists, and its class is above PPR's. */
+static inline bool is_deliverable(const struct vlapic *lapic, int vector)
 {
-    int vector = highest_request(lapic);
-
-    return vector >= 0 && (uint32_t)vector >> 4 > lapic->ppr >> 4 && vlapic_enabled(lapic) ? vector : -1;
+    return vector > (int)(lapic->ppr | 0xf) && vlapic_enabled(lapic);
 }
 
 /* A promise is looked at by a function of its own, which goes on with the caller's question: a call in
@@ -77,21 +76,16 @@ static __attribute__((noinline)) int after_look(struct vlapic *lapic, int (*then
     return then(lapic);
 }
 
-int vlapic_highest_here(struct vlapic *lapic)
-{
-    if (unlikely(lapic->promised_classes))
-        return after_look(lapic, vlapic_highest_here);
-    return highest_here(lapic);
-}
-
 int vlapic_highest(struct vlapic *lapic)
 {
     int vector;
 
     if (unlikely(lapic->promised_classes))
         return after_look(lapic, vlapic_highest);
-    vector = highest_here(lapic);
-    return vector < 0 && unlikely(lapic->page) ? vlapic_page_highest(lapic) : vector;
+    vector = highest_request(lapic, lapic->irr_any);
+    if (is_deliverable(lapic, vector))
+        return vector;
+    return unlikely(lapic->page) ? vlapic_page_highest(lapic) : -1;
 }
 
 int vlapic_held(struct vlapic *lapic)
@@ -102,23 +96,40 @@ int vlapic_held(struct vlapic *lapic)
         return -1;
     if (unlikely(lapic->promised_classes))
         return after_look(lapic, vlapic_held);
-    vector = highest_request(lapic);
+    vector = highest_request(lapic, lapic->irr_any);
     if (vector < 0 || !vlapic_enabled(lapic) || (unsigned)vector >> 4 <= vlapic_highest_class(lapic))
         return -1;
     return (uint32_t)vector >> 4 <= lapic->state.tpr >> 4 ? vector : -1;
 }
 
-void vlapic_accept(struct vlapic *lapic, uint8_t accepted)
+/* From IRR to ISR. Its class is above PPR's, so above TPR's, too. */
+static inline void accept(struct vlapic *lapic, unsigned vector)
 {
-    unsigned vector = accepted, word = vector / 64, class = vector >> 4;
+    unsigned word = vector / 64, class = vector >> 4;
 
     if (!__atomic_and_fetch(&lapic->state.irr[word], ~BIT(vector % 64), __ATOMIC_SEQ_CST))
         mark_word(lapic, word);
     lapic->isr_classes |= 1u << class;
-    lapic->state.isr[class] = accepted;
-    lapic->ppr = vector & 0xf0u; /* it was deliverable, so its class is above TPR's */
+    lapic->state.isr[class] = (uint8_t)vector;
+    lapic->ppr = vector & 0xf0u;
     if (unlikely(lapic->eoi_word))
-        vlapic_eoi_promise(lapic, accepted);
+        vlapic_eoi_promise(lapic, (uint8_t)vector);
+}
+
+int vlapic_take(struct vlapic *lapic)
+{
+    uint32_t any = __atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED);
+    int vector;
+
+    if (!any)
+        return -1;
+    if (unlikely(lapic->promised_classes))
+        return after_look(lapic, vlapic_take);
+    vector = highest_request(lapic, any);
+    if (!is_deliverable(lapic, vector))
+        return -1;
+    accept(lapic, (unsigned)vector);
+    return vector;
 }
 
 void vlapic_set_tpr(struct vlapic *lapic, uint32_t tpr)

@@ -37,9 +37,9 @@ struct vlapic_up {
     void (*nmi)(void *vcpu);
     void (*init)(void *vcpu); /* the vCPU's CPU then calls vlapic_init_signal() */
     void (*startup)(void *vcpu, uint8_t vector);
-    /* The timer is due, on whichever CPU it was armed: true if that is the vCPU's; else vlapic_timer_due() is
-     * called there. NULL: it always is. */
-    bool (*timer)(void *vcpu);
+    /* The timer is due, on whichever CPU it was armed: vlapic_timer_due() is to be called on the vCPU's, at
+     * once if that is this one. NULL: it always is. */
+    void (*timer)(void *vcpu);
     /* The guest switched the APIC on, off or to x2APIC mode, or its registers were reset or loaded as a
      * whole. The last call of such a change, which finds all of the new state. On the vCPU's CPU. */
     void (*mode)(void *vcpu);
@@ -126,12 +126,11 @@ uint64_t vlapic_read(void *lapic, uint32_t offset, unsigned size);
 void vlapic_write(void *lapic, uint32_t offset, unsigned size, uint64_t value);
 
 /* IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC's 0x800 to 0x8ff. -EINVAL: the guest gets #GP. */
-int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value) __must_check;
-int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value) __must_check;
+int vlapic_msr_read(void *lapic, uint32_t msr, uint64_t *value) __must_check;
+int vlapic_msr_write(void *lapic, uint32_t msr, uint64_t value) __must_check;
 
-/* The parts of vlapic_pending() and vlapic_deliverable() for when there are requests. */
+/* The part of vlapic_pending() for when there are requests. */
 int vlapic_highest(struct vlapic *lapic);
-int vlapic_highest_here(struct vlapic *lapic);
 
 /* The highest vector that is deliverable now, its class above PPR's; -1 if there is none. */
 static inline int vlapic_pending(struct vlapic *lapic)
@@ -141,20 +140,12 @@ static inline int vlapic_pending(struct vlapic *lapic)
     return vlapic_highest(lapic);
 }
 
-/* As vlapic_pending(), for who delivers it: in page mode, where the CPU does that, always -1. */
-static inline int vlapic_deliverable(struct vlapic *lapic)
-{
-    if (likely(!__atomic_load_n(&lapic->irr_any, __ATOMIC_RELAXED)))
-        return -1;
-    return vlapic_highest_here(lapic);
-}
+/* The vCPU takes that vector: from IRR to ISR. In page mode, where the CPU does that, always -1. */
+int vlapic_take(struct vlapic *lapic);
 
 /* The highest vector that would be deliverable if the task priority were 0, and is not; -1 if there is none,
  * and in page mode, where the CPU sees to it. */
 int vlapic_held(struct vlapic *lapic);
-
-/* The vCPU took the vector that vlapic_deliverable() gave: from IRR to ISR. Not in page mode. */
-void vlapic_accept(struct vlapic *lapic, uint8_t vector);
 
 /* True if the 8259's INTR reaches this CPU: the APIC is off, or LINT0 is unmasked in ExtINT mode. */
 bool vlapic_takes_extint(const struct vlapic *lapic);
@@ -174,7 +165,7 @@ void vlapic_load(struct vlapic *lapic, const struct vlapic_state *state);
 
 /*
  * KVM's paravirtual EOI (Linux, Documentation/virt/kvm/x86/msr.rst, MSR_KVM_EOI_EN). `word`: 4 bytes of guest
- * memory, aligned, there until the next call or reset; NULL: no longer. Bit 0 set by vlapic_accept() says
+ * memory, aligned, there until the next call or reset; NULL: no longer. Bit 0 set by vlapic_take() says
  * that the guest may clear it instead of writing the EOI register: the vector is edge-triggered and no
  * request waits behind it. What the guest did is looked up when next it matters. INIT and reset end it; not
  * in page mode.

@@ -10,7 +10,7 @@
 
 #define FIRST_VECTOR 16
 
-/* In page mode `ppr` is such that no vector's class is above it: vlapic_deliverable() finds none. */
+/* In page mode `ppr` is such that no vector's class is above it: vlapic_take() finds none. */
 #define PPR_OF_PAGE_MODE 0xffu
 
 /* The registers that the page only mirrors, beside ICR: they change when they are written. */

@@ -354,8 +354,9 @@ static int write_base(struct vlapic *lapic, uint64_t value)
     return 0;
 }
 
-int vlapic_msr_read(struct vlapic *lapic, uint32_t msr, uint64_t *value)
+int vlapic_msr_read(void *context, uint32_t msr, uint64_t *value)
 {
+    struct vlapic *lapic = context;
     uint32_t reg = (msr - MSR_X2APIC_FIRST) << 4, low;
 
     if (msr == MSR_APIC_BASE) {
@@ -417,8 +418,10 @@ static inline int write_hot_msr(struct vlapic *lapic, uint32_t msr, uint64_t val
     return write_other_msr(lapic, msr, value);
 }
 
-int vlapic_msr_write(struct vlapic *lapic, uint32_t msr, uint64_t value)
+int vlapic_msr_write(void *context, uint32_t msr, uint64_t value)
 {
+    struct vlapic *lapic = context;
+
     if (likely(vlapic_x2apic(lapic)))
         return write_hot_msr(lapic, msr, value);
     return write_other_msr(lapic, msr, value);

@@ -63,34 +63,41 @@ void vlapic_timer_rearm(struct vlapic *lapic)
         vtimer_cancel(&lapic->timer);
 }
 
-void vlapic_timer_due(struct vlapic *lapic)
+static __attribute__((noinline)) void other_due(struct vlapic *lapic)
 {
-    struct vlapic_state *state = &lapic->state;
-
-    /* What catch_up() and then vlapic_timer_rearm() do for it: it is the timer that systems use. */
-    if (likely(state->tsc_deadline && vclock_tsc(lapic->timer.clock) >= state->tsc_deadline)) {
-        state->tsc_deadline = 0;
-        if (unlikely(vtimer_armed(&lapic->timer)))
-            vtimer_cancel(&lapic->timer);
-        expire(lapic);
-        return;
-    }
     catch_up(lapic);
     vlapic_timer_rearm(lapic);
 }
 
-static void fire(void *device)
+void vlapic_timer_due(struct vlapic *lapic)
 {
-    struct vlapic *lapic = device;
+    struct vlapic_state *state = &lapic->state;
 
-    if (!lapic->up->timer || lapic->up->timer(lapic->vcpu))
+    /* What other_due() does for it: it is the timer that systems use. */
+    if (likely(state->tsc_deadline && !vtimer_armed(&lapic->timer) &&
+               vclock_tsc(lapic->timer.clock) >= state->tsc_deadline)) {
+        state->tsc_deadline = 0;
+        expire(lapic);
+    } else {
+        other_due(lapic);
+    }
+}
+
+/* The devices' lock is not for this one. */
+static void fire(struct timer *host)
+{
+    struct vlapic *lapic = container_of(host, struct vlapic, timer.host);
+
+    if (likely(lapic->up->timer))
+        lapic->up->timer(lapic->vcpu);
+    else
         vlapic_timer_due(lapic);
 }
 
 void vlapic_timer_init(struct vlapic *lapic, const struct vclock *clock, struct timer_queue *queue)
 {
-    vtimer_init(&lapic->timer, clock, queue, fire, lapic);
-    lapic->timer.lock = NULL;
+    timer_init(&lapic->timer.host, queue, fire);
+    lapic->timer.clock = clock;
 }
 
 uint32_t vlapic_timer_current(struct vlapic *lapic)
@@ -159,12 +166,12 @@ uint64_t vlapic_timer_read_deadline(struct vlapic *lapic)
 
 void vlapic_timer_write_deadline(struct vlapic *lapic, uint64_t guest_tsc)
 {
-    uint32_t lvt = lapic->state.lvt[VLAPIC_TIMER];
+    uint32_t lvt = lapic->state.lvt[VLAPIC_TIMER] & (APIC_LVT_TIMER_MODE | APIC_LVT_MASKED);
 
-    if (likely((lvt & (APIC_LVT_TIMER_MODE | APIC_LVT_MASKED)) == APIC_LVT_TIMER_DEADLINE && guest_tsc)) {
+    if (likely(lvt == APIC_LVT_TIMER_DEADLINE && guest_tsc)) {
         lapic->state.tsc_deadline = guest_tsc;
         vtimer_arm_tsc(&lapic->timer, guest_tsc);
-    } else if (mode(lapic) == APIC_LVT_TIMER_DEADLINE) {
+    } else if ((lvt & APIC_LVT_TIMER_MODE) == APIC_LVT_TIMER_DEADLINE) {
         lapic->state.tsc_deadline = guest_tsc;
         vlapic_timer_rearm(lapic);
     }

@@ -23,7 +23,7 @@ struct vlapic;
 
 void vlapic_timer_init(struct vlapic *lapic, const struct vclock *clock, struct timer_queue *queue);
 
-/* Its time has come: after struct vlapic_up's timer() said so. */
+/* Its time has come: after struct vlapic_up's timer(). */
 void vlapic_timer_due(struct vlapic *lapic);
 
 /* The registers. Values are already reduced to the bits that the register has. */

@@ -72,12 +72,14 @@ static void lapic_startup(void *context, uint8_t vector)
 }
 
 /* On the CPU where the guest armed it; the vCPU may run on another one by now, or soon. */
-static bool lapic_timer(void *vcpu)
+static void lapic_timer(void *context)
 {
+    struct vcpu *vcpu = context;
+
     if (likely(vcpu_is_here(vcpu)))
-        return true;
-    vcpu_post(vcpu, PEND_TIMER);
-    return false;
+        vlapic_timer_due(vcpu->intc_context);
+    else
+        vcpu_post(vcpu, PEND_TIMER);
 }
 
 /* The CPU holds a copy of the task priority, for CR8. */
@@ -131,20 +133,24 @@ static bool intc_pending(void *context)
     return vlapic_pending(context) >= 0 || has_extint(context);
 }
 
-static int intc_take(void *context)
+static __attribute__((noinline)) int take_extint(struct vlapic *lapic)
 {
-    struct vlapic *lapic = context;
     const struct vcpu *vcpu = lapic->vcpu;
-    int vector = vlapic_deliverable(lapic);
+    int vector = -1;
 
-    if (likely(vector >= 0))
-        vlapic_accept(lapic, (uint8_t)vector);
-    else if (has_extint(lapic)) {
+    if (has_extint(lapic)) {
         lock_take(&vcpu->vm->devices);
         vector = vpic_acknowledge(&container_of(vcpu->vm, struct machine, vm)->pic);
         lock_release(&vcpu->vm->devices);
     }
     return vector;
+}
+
+static int intc_take(void *context)
+{
+    int vector = vlapic_take(context);
+
+    return likely(vector >= 0) ? vector : take_extint(context);
 }
 
 static int intc_held(void *context)
@@ -155,16 +161,6 @@ static int intc_held(void *context)
 static void intc_set_cr8(void *context, uint8_t cr8)
 {
     vlapic_set_cr8(context, cr8);
-}
-
-static int intc_msr_read(void *context, uint32_t msr, uint64_t *value)
-{
-    return vlapic_msr_read(context, msr, value);
-}
-
-static int intc_msr_write(void *context, uint32_t msr, uint64_t value)
-{
-    return vlapic_msr_write(context, msr, value);
 }
 
 /* 32-bit accesses, aligned; others mean nothing (SDM 11.4.1). */
@@ -248,8 +244,8 @@ static const struct vcpu_intc intc = {
     .take = intc_take,
     .set_cr8 = intc_set_cr8,
     .held = intc_held,
-    .msr_read = intc_msr_read,
-    .msr_write = intc_msr_write,
+    .msr_read = vlapic_msr_read,
+    .msr_write = vlapic_msr_write,
     .read = intc_read,
     .write = intc_write,
     .send = intc_send,

@@ -54,16 +54,26 @@ void irq_bind(unsigned vector, irq_handler *handler, void *context)
     bind(vector, handler, context);
 }
 
-void irq_dispatch(unsigned vector)
+/* A spurious interrupt is not in service: it wants no EOI (SDM vol. 3, 11.9). */
+static __cold void dispatch_unbound(unsigned vector)
 {
     uint64_t before = __atomic_fetch_add(&bound[vector].count, 1, __ATOMIC_RELAXED);
 
     if (vector == IRQ_VECTOR_SPURIOUS)
-        return; /* a spurious interrupt is not in service: it wants no EOI (SDM vol. 3, 11.9) */
-    if (bound[vector].handler)
-        bound[vector].handler(bound[vector].context);
-    else if (before == 0)
+        return;
+    if (before == 0)
         log_warn("irq: interrupt on vector %02x, which nobody asked for; further ones are not shown", vector);
+    lapic_eoi();
+}
+
+void irq_dispatch(unsigned vector)
+{
+    if (unlikely(!bound[vector].handler)) {
+        dispatch_unbound(vector);
+        return;
+    }
+    __atomic_fetch_add(&bound[vector].count, 1, __ATOMIC_RELAXED);
+    bound[vector].handler(bound[vector].context);
     lapic_eoi();
 }
 

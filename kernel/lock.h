@@ -15,7 +15,7 @@ static inline void lock_take(struct lock *lock)
 {
     uint32_t ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
 
-    while (__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket)
+    while (unlikely(__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket))
         __builtin_ia32_pause();
 }
 

@@ -19,22 +19,26 @@ static void set_first(struct timer_queue *queue, struct timer *timer)
     queue->next = timer ? timer->deadline : TIMER_NEVER;
 }
 
-static void insert(struct timer_queue *queue, struct timer *timer)
+/* Its links are NULL. */
+static inline void insert(struct timer_queue *queue, struct timer *timer, uint64_t deadline)
 {
     struct timer *before = NULL, *after = queue->first;
 
-    while (after && after->deadline <= timer->deadline) {
-        before = after;
-        after = after->next;
+    timer->deadline = deadline;
+    if (likely(!after || deadline < after->deadline)) {
+        queue->first = timer;
+        queue->next = deadline;
+    } else {
+        do {
+            before = after;
+            after = after->next;
+        } while (after && after->deadline <= deadline);
+        before->next = timer;
     }
     timer->prev = before;
     timer->next = after;
     if (after)
         after->prev = timer;
-    if (before)
-        before->next = timer;
-    else
-        set_first(queue, timer);
 }
 
 /* Under the queue's lock, as all that touches a list. */
@@ -70,10 +74,8 @@ static bool keeps_place(const struct timer *timer, uint64_t deadline)
            (!timer->next || timer->next->deadline > deadline);
 }
 
-static void place(struct timer *timer, uint64_t deadline)
+static inline void place(struct timer_queue *queue, struct timer *timer, uint64_t deadline)
 {
-    struct timer_queue *queue = timer->queue;
-
     deadline = max_u64(deadline, queue->floor);
     if (timer_armed(timer)) {
         if (keeps_place(timer, deadline)) {
@@ -84,8 +86,24 @@ static void place(struct timer *timer, uint64_t deadline)
         }
         take_out(timer);
     }
-    timer->deadline = deadline;
-    insert(queue, timer);
+    insert(queue, timer, deadline);
+}
+
+static inline void arm_in(struct timer_queue *queue, struct timer *timer, uint64_t deadline)
+{
+    lock_take(&queue->lock);
+    place(queue, timer, deadline);
+    lock_release(&queue->lock);
+}
+
+/* Where it was it is not from now on, nor anywhere if it is to be cancelled. */
+static __attribute__((noinline)) void arm_elsewhere(struct timer *timer, uint64_t deadline)
+{
+    timer_cancel(timer);
+    if (deadline == TIMER_NEVER)
+        return;
+    timer->queue = timer_queue_here(timer->queue);
+    arm_in(timer->queue, timer, deadline);
 }
 
 void timer_arm(struct timer *timer, uint64_t deadline)
@@ -93,37 +111,37 @@ void timer_arm(struct timer *timer, uint64_t deadline)
     struct timer_queue *here = timer_queue_here(timer->queue);
 
     if (unlikely(deadline == TIMER_NEVER || timer->queue != here))
-        timer_cancel(timer);
-    if (unlikely(deadline == TIMER_NEVER))
-        return;
-    timer->queue = here;
-    lock_take(&here->lock);
-    place(timer, deadline);
-    lock_release(&here->lock);
+        arm_elsewhere(timer, deadline);
+    else
+        arm_in(here, timer, deadline);
 }
 
-/* Other CPUs only take timers away: NULL if one just did. */
-static struct timer *take_due(struct timer_queue *queue, uint64_t now)
+/* NULL: none is due. Other CPUs only take timers away. */
+static inline struct timer *take_due(struct timer_queue *queue, uint64_t now)
 {
-    struct timer *timer;
+    struct timer *timer = NULL;
 
+    if (queue->next > now)
+        return NULL;
     lock_take(&queue->lock);
-    timer = queue->next <= now ? queue->first : NULL;
-    if (timer)
-        take_out(timer);
+    if (likely(queue->next <= now)) {
+        timer = queue->first;
+        timer->deadline = TIMER_NEVER;
+        set_first(queue, timer->next);
+        if (timer->next)
+            timer->next->prev = NULL;
+        timer->next = NULL;
+    }
     lock_release(&queue->lock);
     return timer;
 }
 
 void timer_queue_run(struct timer_queue *queue, uint64_t now)
 {
-    now = min_u64(now, TIMER_NEVER - 1);
-    queue->floor = now + 1;
-    while (queue->next <= now) {
-        struct timer *timer = take_due(queue, now);
+    struct timer *timer;
 
-        if (likely(timer))
-            timer->fire(timer);
-    }
+    queue->floor = now + 1;
+    while ((timer = take_due(queue, now)))
+        timer->fire(timer);
     queue->floor = 0;
 }

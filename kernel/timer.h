@@ -53,9 +53,9 @@ static inline uint64_t timer_queue_next(const struct timer_queue *queue)
 }
 
 /*
- * Fires, in order of deadline, every timer whose deadline is at or before `now`. A fired timer is no longer
- * armed when fire() is called and may arm itself again; one that a fire() arms at or before `now` waits
- * for the next run, so that a run is bounded. fire() may arm and cancel any timer of the queue, but not run
- * it.
+ * Fires, in order of deadline, every timer whose deadline is at or before `now` < TIMER_NEVER. A fired timer
+ * is no longer armed when fire() is called and may arm itself again; one that a fire() arms at or before
+ * `now` waits for the next run, so that a run is bounded. fire() may arm and cancel any timer of the queue,
+ * but not run it.
  */
 void timer_queue_run(struct timer_queue *queue, uint64_t now);

@@ -61,13 +61,25 @@ static void set_window(struct vcpu *vcpu, bool wanted)
     vcpu->window = wanted;
 }
 
+static inline void record(struct vcpu *vcpu, enum event_type type, uint8_t vector)
+{
+    recorder_note(vcpu->cpu, RECORD_INJECT, (uint8_t)type, vcpu->exit.whose, vector, vcpu->rip);
+}
+
 static void inject(struct vcpu *vcpu, const struct vcpu_event *event)
 {
-    recorder_note(vcpu->cpu, RECORD_INJECT, event->type, vcpu->exit.whose, event->vector, vcpu->rip);
+    record(vcpu, event->type, event->vector);
     vmx_ops->inject(vcpu, event);
 }
 
-static void inject_nmi(struct vcpu *vcpu)
+static __cold void inject_first(struct vcpu *vcpu)
+{
+    vcpu->event.valid = false;
+    vcpu->shadow = 0; /* it covers the next instruction only, and that has just ended in this */
+    inject(vcpu, &vcpu->event);
+}
+
+static __cold void inject_nmi(struct vcpu *vcpu)
 {
     static const struct vcpu_event nmi = { .valid = true, .type = EVENT_NMI, .vector = 2 };
 
@@ -81,9 +93,7 @@ static void inject_nmi(struct vcpu *vcpu)
 static __always_inline bool inject_urgent(struct vcpu *vcpu)
 {
     if (unlikely(vcpu->event.valid)) {
-        vcpu->event.valid = false;
-        vcpu->shadow = 0; /* it covers the next instruction only, and that has just ended in this */
-        inject(vcpu, &vcpu->event);
+        inject_first(vcpu);
         return true;
     }
     if (unlikely(vcpu->pending & PEND_NMI) && !vcpu->nmi_masked && !(vcpu->shadow & 1)) {
@@ -96,7 +106,6 @@ static __always_inline bool inject_urgent(struct vcpu *vcpu)
 /* The highest interrupt, if the guest can take one. */
 static __always_inline bool inject_interrupt(struct vcpu *vcpu)
 {
-    struct vcpu_event event = { .type = EVENT_INTERRUPT };
     int vector;
 
     if (!(vcpu->rflags & RFLAGS_IF) || (vcpu->shadow & 1))
@@ -104,13 +113,13 @@ static __always_inline bool inject_interrupt(struct vcpu *vcpu)
     vector = vcpu->intc->take(vcpu->intc_context);
     if (vector < 0)
         return false;
-    event.vector = (uint8_t)vector;
-    inject(vcpu, &event);
+    record(vcpu, EVENT_INTERRUPT, (uint8_t)vector);
+    vmx_ops->inject_interrupt(vcpu, (uint8_t)vector);
     return true;
 }
 
 /* The CPU takes what the APIC has; left are exceptions, NMIs and the 8259s' interrupts. */
-static void deliver_beside_apic(struct vcpu *vcpu)
+static __attribute__((noinline)) void deliver_beside_apic(struct vcpu *vcpu)
 {
     bool more;
 
@@ -124,7 +133,6 @@ static void deliver_beside_apic(struct vcpu *vcpu)
 
 void event_deliver(struct vcpu *vcpu)
 {
-    const struct vcpu_intc *intc = vcpu->intc;
     bool more;
 
     vcpu_done(vcpu, PEND_EVENT);
@@ -133,10 +141,9 @@ void event_deliver(struct vcpu *vcpu)
         return;
     }
     if (!inject_urgent(vcpu) && inject_interrupt(vcpu))
-        more = intc->pending(
-            vcpu->intc_context); /* what is in service now holds back all that priority could */
+        more = vcpu->intc->external(vcpu->intc_context); /* the APIC's others wait for the end of this */
     else
-        more = intc->pending(vcpu->intc_context) || intc->held(vcpu->intc_context) >= 0;
+        more = vcpu->intc->pending(vcpu->intc_context) || vcpu->intc->held(vcpu->intc_context) >= 0;
     if (unlikely(more || vcpu->window))
         set_window(vcpu, more);
 }

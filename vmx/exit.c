@@ -11,7 +11,7 @@ static void exit_interrupt(struct vcpu *vcpu)
     if (vcpu->window) /* the guest may have come to where it can take what waits: that saves the exit for it
                        */
         vcpu_note(vcpu, PEND_EVENT);
-    if (sched_should_yield())
+    if (unlikely(__atomic_load_n(&vcpu->cpu->yield, __ATOMIC_RELAXED)))
         vcpu_note(vcpu, PEND_LEAVE);
 }
 

@@ -208,6 +208,7 @@ struct vmx_ops {
     void (*take_interrupts)(struct vcpu *vcpu);
 
     void (*inject)(struct vcpu *vcpu, const struct vcpu_event *event); /* at the next entry */
+    void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);       /* the same for an EVENT_INTERRUPT */
     void (*window)(struct vcpu *vcpu, bool wanted); /* EXIT_WINDOW when an interrupt can be taken */
     void (*nmi_window)(
         struct vcpu *vcpu,

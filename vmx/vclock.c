@@ -67,7 +67,7 @@ void vtimer_arm_tsc(struct vtimer *timer, uint64_t guest_tsc)
     uint64_t origin = timer->clock->origin, now = tsc_now();
     uint64_t deadline = guest_tsc + origin;
 
-    if (unlikely(guest_tsc <= now - origin))
+    if (guest_tsc <= now - origin)
         deadline = now;
     else if (unlikely(deadline < now))
         deadline = TIMER_NEVER; /* it wrapped */

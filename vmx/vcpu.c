@@ -127,8 +127,8 @@ static void take_timer(struct vcpu *vcpu)
     vcpu->intc->timer_due(vcpu->intc_context);
 }
 
-/* The rare bits of the pending word. */
-static __cold void change_state(struct vcpu *vcpu, uint64_t pending)
+/* The rare bits of the pending word. False: it is to leave the CPU. */
+static __attribute__((noinline)) bool change_state(struct vcpu *vcpu, uint64_t pending)
 {
     vcpu_done(vcpu, PEND_INIT | PEND_STARTUP);
     if (pending & PEND_TIMER)
@@ -143,23 +143,21 @@ static __cold void change_state(struct vcpu *vcpu, uint64_t pending)
         startup(vcpu);
     if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu))
         vcpu_wake_up(vcpu);
-    if (vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead)
-        vcpu_note(vcpu, PEND_LEAVE);
+    if ((vcpu->pending & PEND_LEAVE) || vcpu->state != VCPU_RUNNABLE || vcpu->vm->dead) {
+        vcpu_done(vcpu, PEND_LEAVE);
+        return false;
+    }
+    return true;
 }
 
 static __attribute__((noinline)) bool prepare(struct vcpu *vcpu, uint64_t pending)
 {
-    const struct cpu *cpu = this_cpu();
+    const struct cpu *cpu = vcpu->cpu;
 
-    if (unlikely(pending & (PEND_INIT | PEND_STARTUP | PEND_TIMER)))
-        change_state(vcpu, pending);
-    if (vcpu->pending & PEND_LEAVE) {
-        vcpu_done(vcpu, PEND_LEAVE);
+    if (unlikely(pending & ~(PEND_EVENT | PEND_NMI)) && !change_state(vcpu, pending))
         return false;
-    }
-    if (vcpu->pending & (PEND_EVENT | PEND_NMI))
-        event_deliver(vcpu);
-    if (unlikely(cpu->timers.next != cpu->timer_programmed))
+    event_deliver(vcpu);
+    if (cpu->timers.next != cpu->timer_programmed)
         vmx_ops->set_deadline(vcpu, cpu->timers.next);
     return true;
 }
@@ -168,6 +166,10 @@ bool vcpu_prepare(struct vcpu *vcpu)
 {
     uint64_t pending = __atomic_load_n(&vcpu->pending, __ATOMIC_ACQUIRE);
 
+    if (!pending) { /* then it is the hardware timer: vcpu_goes_on() */
+        vmx_ops->set_deadline(vcpu, vcpu->cpu->timers.next);
+        return true;
+    }
     if (pending == PEND_LEAVE) {
         vcpu_done(vcpu, PEND_LEAVE);
         return false;

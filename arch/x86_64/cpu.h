@@ -55,10 +55,10 @@
 
 static __always_inline uint64_t rdmsr(uint32_t msr)
 {
-    uint32_t low, high;
+    uint64_t low, high; /* 64-bit mode clears the high halves of both registers */
 
     __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
 }
 
 static __always_inline void wrmsr(uint32_t msr, uint64_t value)
@@ -216,10 +216,10 @@ static __always_inline void write_cr4(uint64_t value)
 /* CR4.OSXSAVE must be set. */
 static __always_inline uint64_t xgetbv(uint32_t index)
 {
-    uint32_t low, high;
+    uint64_t low, high; /* as for RDMSR */
 
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
 }
 
 static __always_inline void xsetbv(uint32_t index, uint64_t value)

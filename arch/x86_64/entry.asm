@@ -32,6 +32,7 @@ trap_stubs:
 %endrep
     align TRAP_STUB_SIZE
 
+; Interrupts come while the hypervisor runs, and only where it lets them: DF is clear, as the ABI has it.
 interrupt_common:
     push rax
     push rcx
@@ -42,7 +43,6 @@ interrupt_common:
     push r9
     push r10
     push r11
-    cld
     mov edi, [rsp + 72]                 ; the vector
     call irq_dispatch
     pop r11

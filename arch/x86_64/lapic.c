@@ -17,6 +17,7 @@ static bool x2apic;
 static bool use_deadline;
 static volatile uint8_t *registers; /* xAPIC: its page */
 static uint64_t timer_ratio;        /* APIC timer ticks per TSC tick, 32.32 fixed point */
+static uint64_t timer_range;        /* TSC ticks that make less than 2^32 - 1 of the APIC timer's */
 
 static uint32_t lapic_read(uint32_t reg)
 {
@@ -91,6 +92,7 @@ static void calibrate(void)
     timer_ratio = ((uint64_t)(UINT32_MAX - left) << 32) / ticks;
     if (timer_ratio == 0)
         panic("the local APIC's timer does not count");
+    timer_range = (UINT64_MAX - UINT32_MAX - 1) / timer_ratio;
 }
 
 static void init_timer(void)
@@ -152,7 +154,7 @@ uint32_t lapic_id(void)
 void lapic_timer_program(uint64_t deadline)
 {
     struct cpu *cpu = this_cpu();
-    uint64_t now, ticks;
+    uint64_t now, left;
 
     cpu->timer_programmed = deadline;
     if (deadline == cpu->lapic_deadline)
@@ -167,9 +169,8 @@ void lapic_timer_program(uint64_t deadline)
         return;
     }
     now = tsc_now();
-    ticks = deadline > now ? (uint64_t)min_u64((deadline - now), UINT64_C(1) << 40) : 0;
-    ticks = (uint64_t)((unsigned __int128)ticks * timer_ratio >> 32) + 1;
-    lapic_write(APIC_TIMER_INITIAL, (uint32_t)min_u64(ticks, UINT32_MAX));
+    left = deadline > now ? min_u64(deadline - now, timer_range) : 0;
+    lapic_write(APIC_TIMER_INITIAL, (uint32_t)(left * timer_ratio >> 32) + 1);
 }
 
 /* Source: SDM 11.6.1 and 11.12.9. */

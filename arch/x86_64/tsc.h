@@ -5,10 +5,10 @@
 
 static __always_inline uint64_t tsc_now(void)
 {
-    uint32_t low, high;
+    uint64_t low, high; /* 64-bit mode clears the high halves of both registers */
 
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
 }
 
 /* Read behind everything that comes before it in the program, and before everything behind. */

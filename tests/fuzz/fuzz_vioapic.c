@@ -65,7 +65,6 @@ static void start(struct machine *machine)
 static uint64_t act(struct machine *machine, uint8_t op, uint8_t a, uint32_t b)
 {
     struct vlapic *lapic = &machine->lapic[a % CPUS];
-    int vector;
 
     switch (op % 6) {
     case 0:
@@ -81,10 +80,7 @@ static uint64_t act(struct machine *machine, uint8_t op, uint8_t a, uint32_t b)
         vioapic_set(&machine->ioapic, a, b & 1);
         return 0;
     case 4:
-        vector = vlapic_pending(lapic);
-        if (vector >= 0)
-            vlapic_accept(lapic, (uint8_t)vector);
-        return (uint64_t)vector;
+        return (uint64_t)vlapic_take(lapic);
     default:
         vlapic_write(lapic, b & 1 ? APIC_SVR : APIC_EOI, 4, b);
         return 0;

@@ -143,8 +143,7 @@ static uint64_t act(struct machine *machine, uint8_t op, unsigned cpu, uint64_t 
         vector = vlapic_pending(lapic);
         if (vector >= 0) {
             REQUIRE(vector >= 16 && (uint32_t)vector >> 4 > lapic->ppr >> 4);
-            vlapic_accept(lapic, (uint8_t)vector);
-            REQUIRE(lapic->ppr == (uint32_t)(vector & 0xf0));
+            REQUIRE(vlapic_take(lapic) == vector && lapic->ppr == (uint32_t)(vector & 0xf0));
         }
         return (uint64_t)vector;
     case 10:

@@ -82,8 +82,7 @@ static int take(unsigned cpu)
 {
     int vector = vlapic_pending(&lapic[cpu]);
 
-    if (vector >= 0)
-        vlapic_accept(&lapic[cpu], (uint8_t)vector);
+    assert_int_equal(vlapic_take(&lapic[cpu]), vector);
     return vector;
 }
 

@@ -14,7 +14,7 @@ static unsigned requested(uint8_t vector)
     for (unsigned cpu = 0; cpu < CPUS; cpu++)
         if (vlapic_pending(&lapic[cpu]) == vector) {
             set |= 1u << cpu;
-            vlapic_accept(&lapic[cpu], vector);
+            assert_int_equal(vlapic_take(&lapic[cpu]), vector);
             eoi(cpu);
         }
     return set;

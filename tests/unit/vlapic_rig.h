@@ -105,11 +105,7 @@ static inline void eoi(unsigned cpu)
 
 static inline int take(unsigned cpu)
 {
-    int vector = vlapic_pending(&lapic[cpu]);
-
-    if (vector >= 0)
-        vlapic_accept(&lapic[cpu], (uint8_t)vector);
-    return vector;
+    return vlapic_take(&lapic[cpu]);
 }
 
 static inline void enter_x2apic(unsigned cpu)

@@ -118,7 +118,7 @@ static inline void twin_check_page(unsigned i)
     REQUIRE(paged.lapic[i].page == (cpus[i].wanted && vlapic_enabled(lapic) ? cpus[i].page : NULL));
     if (!paged.lapic[i].page)
         return;
-    REQUIRE(vlapic_held(&paged.lapic[i]) == -1 && vlapic_deliverable(&paged.lapic[i]) == -1);
+    REQUIRE(vlapic_held(&paged.lapic[i]) == -1 && vlapic_take(&paged.lapic[i]) == -1);
     for (uint32_t reg = 0; reg < 0x400; reg += 0x10) {
         uint64_t value;
         bool lint = reg == APIC_LVT_LINT0 || reg == APIC_LVT_LINT1;
@@ -195,25 +195,16 @@ static inline void twins_cr8(unsigned i, bool by_cpu, uint8_t cr8)
     }
 }
 
-static inline int twin_take(struct vlapic *lapic)
-{
-    int vector = vlapic_deliverable(lapic);
-
-    if (vector >= 0)
-        vlapic_accept(lapic, (uint8_t)vector);
-    return vector;
-}
-
 /* The vector; -1: none. */
 static inline int twins_deliver(unsigned i)
 {
-    int vector = twin_take(&plain.lapic[i]);
+    int vector = vlapic_take(&plain.lapic[i]);
 
     if (paged.lapic[i].page) {
         cpu_enter(&cpus[i]);
         REQUIRE(cpu_deliver(&cpus[i]) == vector);
     } else {
-        REQUIRE(twin_take(&paged.lapic[i]) == vector);
+        REQUIRE(vlapic_take(&paged.lapic[i]) == vector);
     }
     return vector;
 }

@@ -17,8 +17,8 @@ static bool virq_injects(const struct vmcb *vmcb)
 /* The guest takes it before its next instruction, and the CPU then clears V_IRQ (15.21.4). */
 static void inject_by_virq(struct vmcb *vmcb, uint8_t vector)
 {
-    vmcb->vintr &= ~VINTR_VECTOR_MASK;
-    vmcb->vintr |= VINTR_IRQ | VINTR_PRIO_MASK | VINTR_IGN_TPR | (uint64_t)vector << VINTR_VECTOR_SHIFT;
+    vmcb->vintr = (vmcb->vintr & (VINTR_TPR_MASK | VINTR_INTR_MASKING)) | VINTR_IRQ | VINTR_PRIO_MASK |
+                  VINTR_IGN_TPR | (uint64_t)vector << VINTR_VECTOR_SHIFT;
     vmcb->intercept_3 &= ~(uint32_t)INTERCEPT_VINTR;
     vmcb->clean &= ~(uint32_t)(CLEAN_INTERCEPTS | CLEAN_TPR);
 }
@@ -37,19 +37,30 @@ void svm_keep_virq(struct vcpu *vcpu)
     vmcb->clean &= ~(uint32_t)CLEAN_TPR;
 }
 
+/* The CPU clears EVENTINJ on #VMEXIT (APM vol. 3, VMRUN). */
+void svm_inject_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+    struct vmcb *vmcb = vmcb_of(vcpu);
+
+    if (svm_machine.inject_by_virq)
+        inject_by_virq(vmcb, vector);
+    else
+        vmcb->eventinj = EVENT_V | vector | (uint64_t)EVENT_INTERRUPT << EVENT_TYPE_SHIFT;
+}
+
 void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 {
     uint64_t inject = EVENT_V | event->vector | (uint64_t)event->type << EVENT_TYPE_SHIFT;
     struct vmcb *vmcb = vmcb_of(vcpu);
 
-    if (svm_machine.inject_by_virq && event->type == EVENT_INTERRUPT) {
-        inject_by_virq(vmcb, event->vector);
+    if (event->type == EVENT_INTERRUPT) {
+        svm_inject_interrupt(vcpu, event->vector);
         return;
     }
     /* The CPU pushes what EV asks for, also in real mode, where a handler expects none (APM vol. 2, 8.2). */
     if (event->has_error && (vmcb->cr0 & CR0_PE))
         inject |= EVENT_EV | (uint64_t)event->error << EVENT_ERROR_SHIFT;
-    vmcb->eventinj = inject; /* the CPU clears the field on #VMEXIT (APM vol. 3, VMRUN) */
+    vmcb->eventinj = inject;
 }
 
 /* A virtual interrupt that never reaches the guest: when it could, the exit by VINTR comes instead (15.21.4).

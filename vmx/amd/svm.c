@@ -332,7 +332,7 @@ static void svm_set_deadline(struct vcpu *vcpu, uint64_t deadline)
 
 static void svm_take_interrupts(struct vcpu *vcpu)
 {
-    const struct svm_cpu *cpu = this_cpu()->vmx;
+    const struct svm_cpu *cpu = vcpu->cpu->vmx;
     const struct svm_vcpu *svm = vcpu->backend;
 
     svm_window(cpu->host_vmcb, svm->vmcb_pa);
@@ -477,6 +477,7 @@ const struct vmx_ops vmx_ops_amd = {
     .set_deadline = svm_set_deadline,
     .take_interrupts = svm_take_interrupts,
     .inject = svm_inject,
+    .inject_interrupt = svm_inject_interrupt,
     .window = svm_request_window,
     .nmi_window = svm_nmi_window,
     .flush_tlb = svm_flush_tlb,

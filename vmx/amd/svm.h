@@ -61,8 +61,9 @@ bool svm_exit(struct vcpu *vcpu, void *vmcb);
 /* inject.c: after an exit with V_IRQ still set: if that was an injection, it is to be done again. */
 void svm_keep_virq(struct vcpu *vcpu);
 
-/* inject.c: struct vmx_ops.inject, .window, .nmi_window and .set_cr8 */
+/* inject.c: struct vmx_ops.inject, .inject_interrupt, .window, .nmi_window and .set_cr8 */
 void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event);
+void svm_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 void svm_request_window(struct vcpu *vcpu, bool wanted);
 void svm_nmi_window(struct vcpu *vcpu, bool wanted);
 void svm_set_cr8(struct vcpu *vcpu, uint8_t cr8);

@@ -397,6 +397,13 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
     vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
 }
 
+static void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+    (void)vcpu;
+    vmcs_write(VMCS_ENTRY_INTERRUPTION,
+               INTERRUPTION_VALID | (uint64_t)EVENT_INTERRUPT << INTERRUPTION_TYPE_SHIFT | vector);
+}
+
 static void vmx_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
@@ -483,6 +490,7 @@ const struct vmx_ops vmx_ops_intel = {
     .set_deadline = vmx_set_deadline,
     .take_interrupts = vmx_take_interrupts,
     .inject = vmx_inject,
+    .inject_interrupt = vmx_inject_interrupt,
     .window = vmx_request_window,
     .nmi_window = vmx_nmi_window,
     .has_virtual_apic = vmx_apic_is_virtual,
