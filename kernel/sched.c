@@ -205,12 +205,13 @@ static void put_away_live(struct cpu *cpu)
 }
 
 /* Until the CPU that ran it has put it away, which it is doing, or does when it looks. */
-static void wait_until_away(const struct sched_task *task)
+static inline void wait_until_away(const struct sched_task *task)
 {
     struct cpu *holder = __atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE);
 
-    if (holder)
-        kick(holder);
+    if (likely(!holder))
+        return;
+    kick(holder);
     while (__atomic_load_n(&task->live_on, __ATOMIC_ACQUIRE))
         cpu_pause();
 }

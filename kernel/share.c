@@ -170,11 +170,8 @@ static inline uint64_t furthest(const struct share *s, uint64_t cpus)
     return fair;
 }
 
-/*
- * The same for one that comes. Where nobody waited for a CPU, those who run had all that they can use, and
- * owe and are owed nothing: they begin anew, with him.
- */
-static uint64_t fair_time(struct share *s, uint64_t allowed, uint64_t now)
+/* For fair_time(), where others run. */
+static __attribute__((noinline)) uint64_t fair_among(struct share *s, uint64_t allowed, uint64_t now)
 {
     uint64_t fair = furthest(s, allowed), free = allowed & ~s->idle, least = 0;
     bool any = false;
@@ -197,6 +194,15 @@ static uint64_t fair_time(struct share *s, uint64_t allowed, uint64_t now)
         c->current->virtual_time = fair;
     }
     return fair;
+}
+
+/*
+ * The same for one that comes. Where nobody waited for a CPU, those who run had all that they can use, and
+ * owe and are owed nothing: they begin anew, with him.
+ */
+static inline uint64_t fair_time(struct share *s, uint64_t allowed, uint64_t now)
+{
+    return allowed & ~s->idle ? fair_among(s, allowed, now) : furthest(s, allowed);
 }
 
 /*
@@ -311,21 +317,25 @@ static void displace(const struct share *s, struct share_entity *e)
         move_in_order(s, e, to);
 }
 
+/* The constant-bandwidth rule: what is left of the period may not make it denser than what was admitted. */
+static __attribute__((noinline)) void wake_special(const struct share *s, struct share_entity *e,
+                                                   uint64_t now)
+{
+    if (e->period && (now >= e->deadline || (unsigned __int128)e->left * e->period >
+                                                (unsigned __int128)(e->deadline - now) * e->reserve)) {
+        e->left = e->reserve;
+        e->deadline = now + e->period;
+    }
+    refresh(s, e, now);
+}
+
 void share_wake(struct share *s, struct share_entity *e, uint64_t now)
 {
     if (e->state != SHARE_SLEEPING)
         return;
     rebase(e, fair_time(s, e->allowed, now));
-    if (e->special) {
-        /* The constant-bandwidth rule: what is left of the period may not make it denser than what was
-         * admitted. */
-        if (e->period && (now >= e->deadline || (unsigned __int128)e->left * e->period >
-                                                    (unsigned __int128)(e->deadline - now) * e->reserve)) {
-            e->left = e->reserve;
-            e->deadline = now + e->period;
-        }
-        refresh(s, e, now);
-    }
+    if (unlikely(e->special))
+        wake_special(s, e, now);
     enqueue(s, e, now);
     place(s, e, 0, now);
 }
@@ -597,8 +607,8 @@ static void pick_closely(struct share *s, unsigned cpu, uint64_t now)
         spread(s, BIT(cpu), look.fresh, now);
 }
 
-/* Where one at most wants the CPU: what runs goes on, an idle CPU stays idle or begins with the only one that
- * waits. False: look closely. */
+/* Where one wants the CPU: what runs goes on, an idle CPU begins with the only one that waits. False: look
+ * closely. */
 static inline bool pick_only(struct share *s, unsigned cpu, uint64_t now)
 {
     struct share_cpu *c = &s->cpu[cpu];
@@ -608,15 +618,12 @@ static inline bool pick_only(struct share *s, unsigned cpu, uint64_t now)
         if (s->queued || c->yielded || !is_plain(c->current, BIT(cpu)))
             return false;
     } else {
-        if (c->resident && !(c->resident->allowed >> cpu & 1))
+        if (s->queued != 1 || (c->resident && !(c->resident->allowed >> cpu & 1)))
             return false;
-        if (s->queued && (s->queued > 1 || !is_plain(other, BIT(cpu)) || !may_run(other, cpu)))
+        if (!is_plain(other, BIT(cpu)) || !may_run(other, cpu))
             return false;
         c->start = now;
-        if (s->queued)
-            change(s, cpu, other, now);
-        else
-            s->idle |= BIT(cpu);
+        change(s, cpu, other, now);
     }
     c->until = SHARE_NEVER;
     return true;
@@ -709,14 +716,29 @@ static inline bool resume(struct share *s, struct share_cpu *c, uint64_t here, u
     return true;
 }
 
+/* The same where nobody waits, and an idle CPU stays so, with what it ran last still there. */
+static inline bool rest(struct share *s, struct share_cpu *c, uint64_t here, uint64_t now)
+{
+    if (s->queued || c->current || (c->resident && !(c->resident->allowed & here)))
+        return false;
+    s->idle |= here;
+    c->start = now;
+    c->until = SHARE_NEVER;
+    return true;
+}
+
 /* `c` and `here` are the CPU. Not inline: in one register each they need not be found again and again. */
 static __attribute__((noinline)) struct share_entity *pick_next(struct share *s, struct share_cpu *c,
                                                                 uint64_t here, uint64_t now)
 {
     s->kicked &= ~here;
     s->kicks &= ~here;
-    if (s->queued != 1 || !(c->current ? take_turns(s, c, here, now) : resume(s, c, here, now)))
+    if (s->queued != 1) {
+        if (!rest(s, c, here, now))
+            return pick_any(s, c, now);
+    } else if (!(c->current ? take_turns(s, c, here, now) : resume(s, c, here, now))) {
         return pick_any(s, c, now);
+    }
     c->known = true;
     c->yielded = false;
     c->favour = NULL;

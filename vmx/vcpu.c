@@ -81,19 +81,15 @@ static inline void load(struct vcpu *vcpu)
     cpu->vcpu = vcpu;
     vcpu->cpu = cpu;
     recorder_note(cpu, RECORD_LOAD, 0, vcpu->exit.whose, 0, vcpu->rip);
-    xstate_switch(vcpu->xstate, vcpu->xcr0);
+    xstate_switch(cpu, vcpu->xstate, vcpu->xcr0);
     write_debug_registers(vcpu->dr);
     if (unlikely(cpu->tsc_aux != vcpu->tsc_aux))
         msr_load(vcpu);
     vmx_ops->load(vcpu);
 }
 
-static inline void unload(struct vcpu *vcpu)
+static inline void unload_from(struct cpu *cpu, struct vcpu *vcpu)
 {
-    struct cpu *cpu = this_cpu();
-
-    if (cpu->vcpu != vcpu)
-        return;
     vmx_ops->unload(vcpu);
     read_debug_registers(vcpu->dr);
     cpu->vcpu = NULL;
@@ -101,22 +97,33 @@ static inline void unload(struct vcpu *vcpu)
         kvm_show_waiting(vcpu);
 }
 
+static inline void unload(struct vcpu *vcpu)
+{
+    struct cpu *cpu = this_cpu();
+
+    if (cpu->vcpu == vcpu)
+        unload_from(cpu, vcpu);
+}
+
 static void leave(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
     struct cpu *cpu = this_cpu();
 
-    if (cpu->vcpu == vcpu)
-        recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
-    unload(vcpu);
+    if (cpu->vcpu != vcpu)
+        return;
+    recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
+    unload_from(cpu, vcpu);
 }
 
 static void put_away(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
+    struct cpu *cpu = this_cpu();
 
-    unload(vcpu);
-    xstate_put_away(vcpu->xstate);
+    if (cpu->vcpu == vcpu)
+        unload_from(cpu, vcpu);
+    xstate_put_away(cpu, vcpu->xstate);
     if (vmx_ops->put_away)
         vmx_ops->put_away(vcpu);
 }
@@ -130,7 +137,11 @@ static void take_timer(struct vcpu *vcpu)
 /* The rare bits of the pending word. False: it is to leave the CPU. */
 static __attribute__((noinline)) bool change_state(struct vcpu *vcpu, uint64_t pending)
 {
-    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP);
+    vcpu_done(vcpu, PEND_INIT | PEND_STARTUP | PEND_SPOIL);
+    if ((pending & PEND_SPOIL) && vm_spoil != VM_SPOIL_NOTHING) {
+        vmx_ops->spoil(vcpu, vm_spoil == VM_SPOIL_CONTROL);
+        vm_spoil = VM_SPOIL_NOTHING;
+    }
     if (pending & PEND_TIMER)
         take_timer(vcpu);
     if (pending & PEND_INIT) {
@@ -193,25 +204,18 @@ static bool may_run(struct vcpu *vcpu)
            (vcpu->state != VCPU_STOPPED && (vcpu->pending & (PEND_INIT | PEND_STARTUP)));
 }
 
-static __attribute__((noinline)) bool run_vcpu(struct vcpu *vcpu)
+static bool run(struct sched_task *task)
 {
+    struct vcpu *vcpu = container_of(task, struct vcpu, task);
+
     if (vcpu->vm->dead)
         return false;
     if (vcpu->state != VCPU_RUNNABLE && !may_run(vcpu))
         return false;
     load(vcpu);
-    if (unlikely(vm_spoil != VM_SPOIL_NOTHING)) {
-        vmx_ops->spoil(vcpu, vm_spoil == VM_SPOIL_CONTROL);
-        vm_spoil = VM_SPOIL_NOTHING;
-    }
     if (vcpu_goes_on(vcpu) || vcpu_prepare(vcpu))
         vmx_ops->enter(vcpu);
     return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
-}
-
-static bool run(struct sched_task *task)
-{
-    return run_vcpu(container_of(task, struct vcpu, task));
 }
 
 /* One that is in the middle of an exit on this CPU finds the bits itself. */
@@ -295,6 +299,8 @@ void vcpu_power_on(struct vcpu *vcpu)
     vcpu->steal_area = NULL;
     vcpu->unhalted = false;
     set_reset_state(vcpu);
+    if (vm_spoil != VM_SPOIL_NOTHING)
+        vcpu_note(vcpu, PEND_SPOIL);
     vcpu->state = vcpu->index ? VCPU_WAIT_SIPI : VCPU_STOPPED;
 }
 

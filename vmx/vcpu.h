@@ -21,6 +21,7 @@
 #define PEND_STARTUP BIT(3) /* startup_vector says where */
 #define PEND_LEAVE   BIT(4) /* leave the run loop: the VM is to stop, or somebody else should run */
 #define PEND_TIMER   BIT(5) /* its local APIC's timer is due */
+#define PEND_SPOIL   BIT(6) /* vm_spoil may be for it */
 
 enum vcpu_state {
     VCPU_STOPPED, /* not started, or its VM is stopped */

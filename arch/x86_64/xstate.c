@@ -28,6 +28,7 @@ bool xstate_init(void)
 {
     bool first = this_cpu()->index == 0;
 
+    clts(); /* nothing sets it again */
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
     if (first) {
         pointers_stay = cpuid(0x80000000).eax < 0x80000008 || !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
@@ -121,11 +122,8 @@ static inline void restore(const void *area)
         __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
 }
 
-void xstate_switch(void *area, uint64_t xcr0)
+void xstate_load(struct cpu *cpu, void *area, uint64_t xcr0)
 {
-    struct cpu *cpu = this_cpu();
-
-    clts();
     if (cpu->xstate != area) {
         ASSERT(!cpu->xstate);
         set_xcr0(cpu, saved);
@@ -137,14 +135,10 @@ void xstate_switch(void *area, uint64_t xcr0)
     set_xcr0(cpu, xcr0);
 }
 
-void xstate_put_away(void *area)
+void xstate_save(struct cpu *cpu)
 {
-    struct cpu *cpu = this_cpu();
-
-    if (cpu->xstate != area)
-        return;
     set_xcr0(cpu, saved);
-    save(area);
+    save(cpu->xstate);
     cpu->xstate = NULL;
 }
 

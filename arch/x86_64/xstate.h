@@ -21,11 +21,23 @@ void xstate_free(void *area);          /* may be live on this CPU, where it is f
 void xstate_reset(void *area); /* the state after power-on, in memory; live registers of it, which no other
                                   CPU may hold, are dropped */
 
-/* Makes `area` live on this CPU, where it is already or none is, and sets XCR0. */
-void xstate_switch(void *area, uint64_t xcr0);
+/* For the two below. */
+void xstate_load(struct cpu *cpu, void *area, uint64_t xcr0);
+void xstate_save(struct cpu *cpu);
 
-/* Saves `area` if it is live on this CPU, so that another CPU can have it. */
-void xstate_put_away(void *area);
+/* Makes `area` live on `cpu`, which is this one; it is live there already, or none is. Sets XCR0. */
+static inline void xstate_switch(struct cpu *cpu, void *area, uint64_t xcr0)
+{
+    if (cpu->xstate != area || cpu->xcr0 != xcr0)
+        xstate_load(cpu, area, xcr0);
+}
+
+/* Saves `area` if it is live on `cpu`, which is this one, so that another can have it. */
+static inline void xstate_put_away(struct cpu *cpu, const void *area)
+{
+    if (cpu->xstate == area)
+        xstate_save(cpu);
+}
 
 /* XCR0 as it is now: some emulators let a guest set it without an exit. To be asked whenever a guest that was
  * let run has left the CPU: the other functions go by what it said. */

@@ -147,8 +147,6 @@ void vmx_apic_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
 
-    if (likely(!vmx->apic_stale))
-        return;
     vmx->apic_stale = false;
     if (vmx_machine.apicv)
         choose(vcpu, vmx);

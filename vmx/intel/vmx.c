@@ -30,14 +30,14 @@ extern const char vmx_exit_entry[];
 
 /* --- Instructions --- */
 
-static void vmclear(hpa_t vmcs)
+static inline void vmclear(const hpa_t *vmcs)
 {
-    __asm__ volatile("vmclear %0" : : "m"(vmcs.raw) : "memory", "cc");
+    __asm__ volatile("vmclear %0" : : "m"(vmcs->raw) : "memory", "cc");
 }
 
-static void vmptrld(hpa_t vmcs)
+static inline void vmptrld(const hpa_t *vmcs)
 {
-    __asm__ volatile("vmptrld %0" : : "m"(vmcs.raw) : "memory", "cc");
+    __asm__ volatile("vmptrld %0" : : "m"(vmcs->raw) : "memory", "cc");
 }
 
 static void invept(uint64_t pointer)
@@ -60,16 +60,20 @@ void vmx_flush(const struct vmx_vcpu *vmx)
         invvpid(vmx->vpid);
 }
 
-struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx)
+static inline struct vmx_vcpu *use_on(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
 {
-    struct vmx_cpu *cpu = this_cpu()->vmx;
     struct vmx_vcpu *before = cpu->current;
 
     if (before != vmx) {
-        vmptrld(vmx->vmcs);
+        vmptrld(&vmx->vmcs);
         cpu->current = vmx;
     }
     return before;
+}
+
+struct vmx_vcpu *vmx_use(struct vmx_vcpu *vmx)
+{
+    return use_on(this_cpu()->vmx, vmx);
 }
 
 /* The CPU may keep parts of an active VMCS to itself; another one may be the next to use it (25.11.1). */
@@ -77,7 +81,7 @@ static void release(struct vmx_vcpu *vmx)
 {
     struct vmx_cpu *cpu = this_cpu()->vmx;
 
-    vmclear(vmx->vmcs);
+    vmclear(&vmx->vmcs);
     vmx->launched = false;
     vmx->cpu = NULL;
     if (cpu->current == vmx)
@@ -224,10 +228,10 @@ static void vmx_vcpu_reset(struct vcpu *vcpu)
         cpu->live = NULL;
     memset(vmx->syscall_msr, 0, sizeof(vmx->syscall_msr));
     vmx->kernel_gs_base = 0;
-    vmclear(vmx->vmcs);
+    vmclear(&vmx->vmcs);
     memset(phys_to_virt(vmx->vmcs), 0, PAGE_SIZE);
     *(uint32_t *)phys_to_virt(vmx->vmcs) = (uint32_t)(vmx_machine.cap.basic & VMX_BASIC_REVISION);
-    vmclear(vmx->vmcs);
+    vmclear(&vmx->vmcs);
     vmx->launched = false;
     vmx->interruption = 0;
     vmx->rsp = vmx->rflags = vmx->interruptibility = 0;
@@ -284,7 +288,7 @@ static void vmx_vcpu_destroy(struct vcpu *vcpu)
         cpu->current = NULL;
     if (cpu->live == vmx)
         cpu->live = NULL;
-    vmclear(vmx->vmcs);
+    vmclear(&vmx->vmcs);
     if (vmx->apic_page)
         frames_free(vmx->apic_page_pa, FRAME_ORDER_4K, owner);
     frames_free(vmx->vmcs, FRAME_ORDER_4K, owner);
@@ -306,13 +310,11 @@ static __cold void write_syscall_msrs(struct vmx_cpu *cpu, const struct vmx_vcpu
  */
 static inline void load_msrs(struct vmx_cpu *cpu, struct vmx_vcpu *vmx)
 {
-    uint64_t differ = 0;
+    const uint64_t *here = cpu->syscall_msr, *wanted = vmx->syscall_msr;
 
     if (cpu->live == vmx)
         return;
-    for (unsigned i = 0; i < VMX_SYSCALL_MSRS; i++)
-        differ |= cpu->syscall_msr[i] ^ vmx->syscall_msr[i];
-    if (differ)
+    if ((here[0] ^ wanted[0]) | (here[1] ^ wanted[1]) | (here[2] ^ wanted[2]) | (here[3] ^ wanted[3]))
         write_syscall_msrs(cpu, vmx);
     wrmsr(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
     cpu->live = vmx;
@@ -327,7 +329,7 @@ static void vmx_vcpu_put_away(struct vcpu *vcpu)
         vmx->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
         cpu->live = NULL;
     }
-    vmclear(vmx->vmcs);
+    vmclear(&vmx->vmcs);
     vmx->launched = false;
     if (cpu->current == vmx)
         cpu->current = NULL;
@@ -349,15 +351,16 @@ static void vmx_vcpu_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
 
-    vmx_use(vmx);
-    if (unlikely(vmx->cpu != this_cpu()))
+    use_on(vcpu->cpu->vmx, vmx);
+    if (unlikely(vmx->cpu != vcpu->cpu))
         settle(vcpu, vmx);
-    load_msrs(this_cpu()->vmx, vmx);
+    load_msrs(vcpu->cpu->vmx, vmx);
     write_cr2(vmx->cr2);
-    vmx_apic_load(vcpu);
+    if (unlikely(vmx->apic_stale))
+        vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
-    vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
+    vmx->slice_end = vcpu->cpu->interrupts_taken + vmx_machine.slice;
 }
 
 /* The VMCS stays the CPU's current one, until it is put away. */
@@ -393,8 +396,8 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
         __asm__ volatile("int $2" : : : "memory");
     else
         irq_dispatch(info & INTERRUPTION_VECTOR);
-    this_cpu()->interrupts_taken = tsc_now();
-    vmx->slice_end = this_cpu()->interrupts_taken + vmx_machine.slice;
+    vcpu->cpu->interrupts_taken = tsc_now();
+    vmx->slice_end = vcpu->cpu->interrupts_taken + vmx_machine.slice;
 }
 
 static void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector)
