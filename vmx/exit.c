@@ -239,6 +239,7 @@ void (*const exit_handlers[EXIT_REASONS])(struct vcpu *) = {
     [EXIT_NMI_WINDOW] = exit_nmi_window,
     [EXIT_TASK_SWITCH] = exit_task_switch,
     [EXIT_XSETBV] = exit_xsetbv,
+    [EXIT_DEBUG] = exit_debug,
     [EXIT_SKIP] = exit_skip,
     [EXIT_PAUSE] = exit_pause,
     [EXIT_UNDEFINED] = exit_undefined,

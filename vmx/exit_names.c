@@ -18,6 +18,7 @@ const char *const vmexit_names[EXIT_REASONS] = {
     [EXIT_NMI_WINDOW] = "nmi-window",
     [EXIT_TASK_SWITCH] = "task-switch",
     [EXIT_XSETBV] = "xsetbv",
+    [EXIT_DEBUG] = "debug",
     [EXIT_SKIP] = "skip",
     [EXIT_PAUSE] = "pause",
     [EXIT_UNDEFINED] = "undefined",

@@ -33,6 +33,7 @@ enum vmexit_reason {
     EXIT_NMI_WINDOW, /* the guest has left its NMI handler */
     EXIT_TASK_SWITCH,
     EXIT_XSETBV,
+    EXIT_DEBUG,      /* the guest is about to use the debug registers: debug_exits() */
     EXIT_SKIP,       /* an instruction that does nothing here: WBINVD, INVD */
     EXIT_PAUSE,      /* a PAUSE, one of many in a short time */
     EXIT_UNDEFINED,  /* an instruction that this PC does not have: #UD */
@@ -209,6 +210,9 @@ struct vmx_ops {
 
     void (*inject)(struct vcpu *vcpu, const struct vcpu_event *event); /* at the next entry */
     void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);       /* the same for an EVENT_INTERRUPT */
+    void (*debug_exits)(struct vcpu *vcpu,
+                        bool wanted); /* EXIT_DEBUG before an access to DR0 to DR3 or DR7 */
+    uint64_t (*dr7)(const struct vcpu *vcpu);
     void (*window)(struct vcpu *vcpu, bool wanted); /* EXIT_WINDOW when an interrupt can be taken */
     void (*nmi_window)(
         struct vcpu *vcpu,

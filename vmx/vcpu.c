@@ -31,6 +31,7 @@ static void set_reset_state(struct vcpu *vcpu)
     vcpu->rip = 0xfff0;
     vcpu->rflags = RFLAGS_FIXED;
     memset(vcpu->dr, 0, sizeof(vcpu->dr));
+    vcpu->dr_used = false;
     vmx_ops->vcpu_reset(vcpu);
     vmx_ops->set_system(vcpu, &s);
 }
@@ -82,7 +83,8 @@ static inline void load(struct vcpu *vcpu)
     vcpu->cpu = cpu;
     recorder_note(cpu, RECORD_LOAD, 0, vcpu->exit.whose, 0, vcpu->rip);
     xstate_switch(cpu, vcpu->xstate, vcpu->xcr0);
-    write_debug_registers(vcpu->dr);
+    if (unlikely(vcpu->dr_used))
+        debug_load(vcpu);
     if (unlikely(cpu->tsc_aux != vcpu->tsc_aux))
         msr_load(vcpu);
     vmx_ops->load(vcpu);
@@ -91,7 +93,8 @@ static inline void load(struct vcpu *vcpu)
 static inline void unload_from(struct cpu *cpu, struct vcpu *vcpu)
 {
     vmx_ops->unload(vcpu);
-    read_debug_registers(vcpu->dr);
+    if (unlikely(vcpu->dr_used))
+        debug_unload(vcpu);
     cpu->vcpu = NULL;
     if (vcpu->steal_area)
         kvm_show_waiting(vcpu);

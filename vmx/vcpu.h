@@ -73,8 +73,9 @@ struct vcpu {
     uint64_t kvm_clock;  /* MSR_KVM_SYSTEM_TIME_NEW as last written */
     uint64_t tsc_aux;
     uint64_t xcr0;
-    void *xstate; /* FPU, SSE, AVX while another vCPU has the CPU */
-    uint64_t dr[4];
+    void *xstate;                 /* FPU, SSE, AVX while another vCPU has the CPU */
+    uint64_t dr[4];               /* DR0 to DR3 while the CPU does not have them; debug.c */
+    bool dr_used;                 /* it does, while the vCPU is loaded; else the CPU's are 0 */
     uint64_t exits[EXIT_REASONS]; /* how many of each kind there were */
     struct timing timing;
     struct sched_task task;
@@ -220,6 +221,11 @@ static inline void exit_handle(struct vcpu *vcpu)
     recorder_exit(vcpu->cpu, (const uint64_t *)&vcpu->exit, vcpu->rip);
     exit_handlers[reason](vcpu);
 }
+
+/* debug.c: for load and unload, of a vCPU with dr_used */
+void debug_load(const struct vcpu *vcpu);
+void debug_unload(struct vcpu *vcpu);
+void exit_debug(struct vcpu *vcpu);
 
 void exit_io(struct vcpu *vcpu);
 void exit_memory(struct vcpu *vcpu);

@@ -9,6 +9,8 @@
 #define V_TO_BSP    0x71u
 #define V_TLB       0x81u
 #define ROUNDS      10000u
+#define NOWHERE     0x700000000000ul /* canonical addresses without code */
+#define DR7_L0      0x401
 
 extern const char low_load[];
 extern char low_start[], low_end[];
@@ -17,13 +19,38 @@ void ap_main(void) __attribute__((noreturn));
 static volatile unsigned started, ap_interrupts, ap_nmis, ap_done;
 static volatile uint32_t ap_id, ap_initial_id;
 static volatile uint64_t ap_tsc;
-static volatile bool go;
+static volatile bool go, debug;
+static volatile unsigned ap_rounds, ap_wrong;
 static volatile unsigned shared;
 
 static void add_shared(void)
 {
     for (unsigned i = 0; i < ROUNDS; i++)
         __atomic_fetch_add(&shared, 1, __ATOMIC_SEQ_CST);
+}
+
+static void set_breakpoints(uint64_t at)
+{
+    write_dr0(at);
+    write_dr1(at + 1);
+    write_dr2(at + 2);
+    write_dr3(at + 3);
+}
+
+/* They are not what set_breakpoints() made them. */
+static bool wrong_breakpoints(uint64_t at)
+{
+    return read_dr0() != at || read_dr1() != at + 1 || read_dr2() != at + 2 || read_dr3() != at + 3;
+}
+
+/* They are 0 when it starts; then its own. */
+static void ap_breakpoints(void)
+{
+    if (ap_rounds++)
+        ap_wrong += wrong_breakpoints(NOWHERE + 0x100);
+    else
+        ap_wrong += (read_dr0() | read_dr1() | read_dr2() | read_dr3()) != 0;
+    set_breakpoints(NOWHERE + 0x100);
 }
 
 void ap_main(void)
@@ -38,6 +65,11 @@ void ap_main(void)
         if (go) {
             go = false;
             add_shared();
+            ap_done++;
+        }
+        if (debug) {
+            debug = false;
+            ap_breakpoints();
             ap_done++;
         }
     }
@@ -107,6 +139,28 @@ static void test_atomic(void)
     check_equal("no addition is lost", shared, 2 * ROUNDS);
 }
 
+/* With one CPU for both, each gets its own back whenever it runs: enabled or not, touched since or not. */
+static void test_breakpoints(void)
+{
+    unsigned wrong = 0;
+
+    ap_done = 0;
+    set_breakpoints(NOWHERE);
+    for (unsigned i = 0; i < 8; i++) {
+        write_dr7(i & 2 ? DR7_L0 : 0x400);
+        debug = true;
+        apic_send(1, ICR_ASSERT | V_TLB);
+        if (!wait_count(&ap_done, i + 1, 1000))
+            break;
+        if (i != 4) /* one turn without touching them */
+            wrong += wrong_breakpoints(NOWHERE);
+    }
+    write_dr7(0x400);
+    check_equal("breakpoint addresses: 8 rounds", ap_rounds, 8);
+    check_equal("  the first CPU's stay", wrong, 0);
+    check_equal("  the second CPU's stay", ap_wrong, 0);
+}
+
 static void test_restart(void)
 {
     apic_send(1, ICR_INIT | ICR_ASSERT);
@@ -132,5 +186,6 @@ void guest_main(void)
         return;
     test_interrupts();
     test_atomic();
+    test_breakpoints();
     test_restart();
 }

@@ -134,6 +134,10 @@ static __cold void decode_rare(struct vcpu *vcpu, const struct vmcb *vmcb)
         exit->reason = EXIT_PAUSE;
         exit->length = length_of(vcpu, vmcb, OPCODE_PAUSE, 2, 2);
         break;
+    case VMEXIT_READ_DR0 ... VMEXIT_READ_DR0 + 7:
+    case VMEXIT_WRITE_DR0 ... VMEXIT_WRITE_DR0 + 7:
+        exit->reason = EXIT_DEBUG;
+        break;
     case VMEXIT_XSETBV:
         exit->reason = EXIT_XSETBV;
         exit->length = length_of(vcpu, vmcb, OPCODE_0F01, 2, 3);

@@ -222,6 +222,7 @@ static void svm_get_system(const struct vcpu *vcpu, struct vcpu_system *out)
  * itself is here. */
 static void set_controls(struct vcpu *vcpu, struct vmcb *vmcb)
 {
+    vmcb->intercept_dr = INTERCEPT_DR;
     vmcb->intercept_exceptions = (uint32_t)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(18));
     vmcb->intercept_3 = (uint32_t)(INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_SMI | INTERCEPT_INIT |
                                    INTERCEPT_RDPMC | INTERCEPT_CPUID | INTERCEPT_INVD | INTERCEPT_HLT |
@@ -414,6 +415,19 @@ static void svm_set_dr6(struct vcpu *vcpu, uint64_t set)
     vmcb->clean &= ~(uint32_t)CLEAN_DRX;
 }
 
+static void svm_debug_exits(struct vcpu *vcpu, bool wanted)
+{
+    struct vmcb *vmcb = vmcb_of(vcpu);
+
+    vmcb->intercept_dr = wanted ? INTERCEPT_DR : 0;
+    vmcb->clean &= ~(uint32_t)CLEAN_INTERCEPTS;
+}
+
+static uint64_t svm_dr7(const struct vcpu *vcpu)
+{
+    return vmcb_of(vcpu)->dr7;
+}
+
 /* EFER and PAT exit since their values need checks; msr.c has done them. */
 static int svm_msr_get(const struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 {
@@ -478,6 +492,8 @@ const struct vmx_ops vmx_ops_amd = {
     .take_interrupts = svm_take_interrupts,
     .inject = svm_inject,
     .inject_interrupt = svm_inject_interrupt,
+    .debug_exits = svm_debug_exits,
+    .dr7 = svm_dr7,
     .window = svm_request_window,
     .nmi_window = svm_nmi_window,
     .flush_tlb = svm_flush_tlb,

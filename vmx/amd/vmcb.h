@@ -4,6 +4,9 @@
 #include "lib/types.h"
 #include "vmx/ops.h"
 
+/* Intercept vector 1 (offset 004h): reads of DR0 to DR3; writes of them and of DR7, which also is DR5. */
+#define INTERCEPT_DR 0x00af000fu
+
 /* Intercept vector 3 (offset 00Ch). */
 #define INTERCEPT_INTR      BIT(0)
 #define INTERCEPT_NMI       BIT(1)
@@ -74,6 +77,8 @@
 #define CLEAN_ALL        UINT32_C(0xfff)
 
 /* Exit codes, appendix C. */
+#define VMEXIT_READ_DR0          0x20u
+#define VMEXIT_WRITE_DR0         0x30u
 #define VMEXIT_EXCEPTION_DB      0x41u
 #define VMEXIT_EXCEPTION_AC      0x51u
 #define VMEXIT_EXCEPTION_MC      0x52u

@@ -37,6 +37,7 @@ static const struct row {
     { CONTROL_PRIMARY,   WANTED,    PRIMARY_TPR_SHADOW,           VMX_WITHOUT_TPR_SHADOW, "TPR shadow" },
     { CONTROL_PRIMARY,   ON_DEMAND, PRIMARY_CR8_LOAD,             0, "CR8-load exiting" },
     { CONTROL_PRIMARY,   ON_DEMAND, PRIMARY_CR8_STORE,            0, "CR8-store exiting" },
+    { CONTROL_PRIMARY,   ON_DEMAND, PRIMARY_MOV_DR_EXITING,       0, "MOV-DR exiting" },
     { CONTROL_PRIMARY,   NEVER,     PRIMARY_CR3_LOAD,             0, "CR3-load exiting" },
     { CONTROL_PRIMARY,   NEVER,     PRIMARY_CR3_STORE,            0, "CR3-store exiting" },
     { CONTROL_SECONDARY, REQUIRED,  SECONDARY_EPT,                0, "EPT" },

@@ -195,6 +195,9 @@ static __cold void decode_rare(struct vcpu *vcpu, uint32_t reason)
     case REASON_PAUSE:
         decode_instruction(vcpu, EXIT_PAUSE);
         break;
+    case REASON_MOV_DR:
+        vcpu->exit.reason = EXIT_DEBUG;
+        break;
     case REASON_XSETBV:
         decode_instruction(vcpu, EXIT_XSETBV);
         break;

@@ -273,7 +273,7 @@ enum vmcs_field {
 #define ACTIVITY_SIPI     3u /* wait-for-SIPI */
 
 /* Segment access rights (table 25-2): as a descriptor, plus "unusable". */
-#define ACCESS_TYPE(a)  ((unsigned)(a) & 0xf)
+#define ACCESS_TYPE(a)  ((unsigned)(a)&0xf)
 #define ACCESS_S        BIT(4)
 #define ACCESS_DPL(a)   ((unsigned)(a) >> 5 & 3)
 #define ACCESS_P        BIT(7)
@@ -307,6 +307,7 @@ enum vmcs_field {
 #define REASON_VMCLEAR              19u
 #define REASON_VMXON                27u
 #define REASON_CR_ACCESS            28u
+#define REASON_MOV_DR               29u
 #define REASON_IO                   30u
 #define REASON_RDMSR                31u
 #define REASON_WRMSR                32u

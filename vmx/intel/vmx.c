@@ -166,7 +166,7 @@ static void set_controls(const struct vcpu *vcpu, struct vmx_vcpu *vmx)
 {
     const struct vmx_machine *m = &vmx_machine;
 
-    vmx->primary = m->controls.value[CONTROL_PRIMARY];
+    vmx->primary = m->controls.value[CONTROL_PRIMARY] | (uint32_t)PRIMARY_MOV_DR_EXITING;
     if (!vmx->apic_page)
         vmx->primary |= (uint32_t)(PRIMARY_CR8_LOAD | PRIMARY_CR8_STORE);
     vmcs_write(VMCS_PIN_CONTROLS, m->controls.value[CONTROL_PIN] | (m->timer ? PIN_PREEMPTION_TIMER : 0));
@@ -435,6 +435,17 @@ static void set_primary(struct vmx_vcpu *vmx, uint32_t bit, bool on)
     vmcs_write(VMCS_PRIMARY_CONTROLS, primary);
 }
 
+static void vmx_debug_exits(struct vcpu *vcpu, bool wanted)
+{
+    set_primary(vcpu->backend, (uint32_t)PRIMARY_MOV_DR_EXITING, wanted);
+}
+
+static uint64_t vmx_dr7(const struct vcpu *vcpu)
+{
+    (void)vcpu;
+    return vmcs_read(VMCS_GUEST_DR7);
+}
+
 /* An exit as soon as interrupts are enabled; for what only the task priority holds back, when that sinks. */
 static void vmx_request_window(struct vcpu *vcpu, bool wanted)
 {
@@ -494,6 +505,8 @@ const struct vmx_ops vmx_ops_intel = {
     .take_interrupts = vmx_take_interrupts,
     .inject = vmx_inject,
     .inject_interrupt = vmx_inject_interrupt,
+    .debug_exits = vmx_debug_exits,
+    .dr7 = vmx_dr7,
     .window = vmx_request_window,
     .nmi_window = vmx_nmi_window,
     .has_virtual_apic = vmx_apic_is_virtual,
