@@ -50,7 +50,7 @@ $(B)/%.o: %.c $(B)/dsdt.h
 
 # The paths of an exit are counted in instructions. DEBUG=1 keeps the frame pointers here too, so its backtraces are whole.
 ifneq ($(DEBUG),1)
-$(B)/vmx/%.o $(B)/devices/%.o $(B)/io/%.o $(B)/kernel/irq.o $(B)/kernel/share.o $(B)/kernel/timer.o $(B)/guests/machine.o: KFLAGS += -fomit-frame-pointer
+$(B)/vmx/%.o $(B)/devices/%.o $(B)/io/%.o $(B)/kernel/irq.o $(B)/kernel/share.o $(B)/kernel/timer.o $(B)/guests/machine.o $(B)/kernel/sched.o: KFLAGS += -fomit-frame-pointer
 endif
 
 $(B)/%.asm.o: %.asm $(B)/offsets.inc

@@ -17,7 +17,7 @@ enum recorder_kind {
     RECORD_EXIT = 0,
     RECORD_INJECT = 0x80, /* code: enum event_type; detail: vector; a: RIP */
     RECORD_LOAD,          /* the vCPU got this CPU. a: RIP */
-    RECORD_LEAVE,         /* ... and left it to nobody, for now. code: it is halted; a: RIP */
+    RECORD_LEAVE,         /* ... and left it, not to another for its turn. code: it is halted; a: RIP */
     RECORD_LOG, /* a piece of a line of the log: text in detail, a, b; code: its number in the line */
     RECORD_KINDS,
 };

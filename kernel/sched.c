@@ -70,7 +70,7 @@ static void kick(struct cpu *cpu)
 }
 
 /* Has a CPU come back to its loop. */
-static void recall(struct cpu *cpu)
+static inline void recall(struct cpu *cpu)
 {
     __atomic_store_n(&cpu->yield, true, __ATOMIC_RELAXED);
     if (cpu != this_cpu())
@@ -79,11 +79,19 @@ static void recall(struct cpu *cpu)
         cpu->live->interrupt(cpu->live);
 }
 
-/* Under the lock, after whatever may want CPUs to look again. */
-static void recall_wanted(void)
+static __attribute__((noinline)) void recall_all(uint64_t cpus)
 {
-    for (uint64_t kicks = share_kicks(&sched.share); kicks; kicks &= kicks - 1)
-        recall(smp_cpu((unsigned)__builtin_ctzll(kicks)));
+    for (; cpus; cpus &= cpus - 1)
+        recall(smp_cpu((unsigned)__builtin_ctzll(cpus)));
+}
+
+/* Under the lock, after whatever may want CPUs to look again. */
+static inline void recall_wanted(void)
+{
+    uint64_t kicks = share_kicks(&sched.share);
+
+    if (unlikely(kicks))
+        recall_all(kicks);
 }
 
 void sched_init(void)
@@ -332,17 +340,16 @@ static void account(struct sched_task *ran, bool again, uint64_t now)
 /* What this CPU runs next; NULL: nothing, it is idle. */
 static struct sched_task *choose(struct cpu *cpu, uint64_t now)
 {
-    struct sched_task *task = task_of(share_pick(&sched.share, cpu->index, now));
-    uint64_t until = share_deadline(&sched.share, cpu->index, now);
+    unsigned index = cpu->index;
+    struct sched_task *task = task_of(share_pick(&sched.share, index, now));
+    uint64_t until = share_deadline(&sched.share, index, now);
 
     if (task) {
         if (cpu->idle_since)
             end_idle(cpu, now);
         task->running = true;
         task->woken = false;
-        task->cpu = cpu->index;
-        if (work_waits(cpu))
-            until = min_u64(until, now + tsc_hz() / 1000000 * SCHED_WORK_US);
+        task->cpu = index;
     } else if (!cpu->idle_since) {
         cpu->idle_since = now;
     }
@@ -354,6 +361,7 @@ static struct sched_task *choose(struct cpu *cpu, uint64_t now)
 static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, bool again)
 {
     struct sched_task *task;
+    bool work;
     uint64_t now;
 
     cpu->yield = false;
@@ -361,11 +369,14 @@ static struct sched_task *next_task(struct cpu *cpu, struct sched_task *ran, boo
     now = tsc_now();
     if (ran)
         account(ran, again, now);
-    if (work_waits(cpu)) {
+    work = work_waits(cpu);
+    if (unlikely(work)) {
         do_work(cpu);
         now = tsc_now();
     }
     task = choose(cpu, now);
+    if (unlikely(work) && task && work_waits(cpu))
+        set_slice(cpu, min_u64(cpu->slice_end, now + tsc_hz() / 1000000 * SCHED_WORK_US));
     lock_release(&sched.lock);
     return task;
 }

@@ -140,10 +140,12 @@ static void settle(struct share_entity *e)
 
 static void enqueue(struct share *s, struct share_entity *e, uint64_t now)
 {
+    uint32_t index = s->queued++;
+
     e->state = SHARE_WAITING;
     e->since = now;
-    e->index = (uint16_t)s->queued;
-    s->queue[s->queued++] = e;
+    e->index = (uint16_t)index;
+    s->queue[index] = e;
     settle(e);
 }
 
@@ -163,7 +165,7 @@ static void dequeue(struct share *s, struct share_entity *e, uint64_t now)
  */
 static inline uint64_t furthest(const struct share *s, uint64_t cpus)
 {
-    uint64_t fair = s->cpu[__builtin_ctzll(cpus)].floor;
+    uint64_t fair = s->cpu[(unsigned)__builtin_ctzll(cpus)].floor;
 
     while ((cpus &= cpus - 1) != 0)
         fair = later(fair, s->cpu[__builtin_ctzll(cpus)].floor);
@@ -672,7 +674,7 @@ static inline bool take_turns(struct share *s, struct share_cpu *c, uint64_t her
 {
     struct share_entity *e = c->current, *other = s->queue[0];
     uint64_t ran = now - c->since, time, least;
-    bool over = now >= c->start + s->turn;
+    bool over = false;
 
     if (e->bound != here || other->bound != here || other->resident != SHARE_NO_CPU || now <= c->since)
         return false;
@@ -684,6 +686,8 @@ static inline bool take_turns(struct share *s, struct share_cpu *c, uint64_t her
     c->since = now;
     e->ran += ran;
     e->virtual_time = time;
+    if (!c->yielded)
+        over = now >= c->start + s->turn;
     if (c->yielded || before(over ? least : least + other->grain, time)) {
         swap(s, c, e, other, now);
     } else {
@@ -729,7 +733,7 @@ static inline bool rest(struct share *s, struct share_cpu *c, uint64_t here, uin
 
 /* `c` and `here` are the CPU. Not inline: in one register each they need not be found again and again. */
 static __attribute__((noinline)) struct share_entity *pick_next(struct share *s, struct share_cpu *c,
-                                                                uint64_t here, uint64_t now)
+                                                                uint64_t now, uint64_t here)
 {
     s->kicked &= ~here;
     s->kicks &= ~here;
@@ -747,7 +751,7 @@ static __attribute__((noinline)) struct share_entity *pick_next(struct share *s,
 
 struct share_entity *share_pick(struct share *s, unsigned cpu, uint64_t now)
 {
-    return pick_next(s, &s->cpu[cpu], BIT(cpu), now);
+    return pick_next(s, &s->cpu[cpu], now, BIT(cpu));
 }
 
 uint64_t share_find_deadline(struct share *s, unsigned cpu, uint64_t now)

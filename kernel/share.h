@@ -185,7 +185,8 @@ static inline uint64_t share_kicks(struct share *s)
 {
     uint64_t kicks = s->kicks;
 
-    s->kicks = 0;
+    if (kicks)
+        s->kicks = 0;
     return kicks;
 }
 

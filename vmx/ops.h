@@ -186,8 +186,7 @@ struct vmx_ops {
     void (*load)(struct vcpu *vcpu);
     void (*unload)(struct vcpu *vcpu);
 
-    /* After unload(): nothing of it stays on the CPU, for another one may be next. NULL: unload() sees to
-     * that. */
+    /* After unload(): nothing of it stays on the CPU, for another one may be next. */
     void (*put_away)(struct vcpu *vcpu);
 
     /*

@@ -78,7 +78,7 @@ static inline void load(struct vcpu *vcpu)
         return;
     if (vcpu->steal_area)
         kvm_show_running(vcpu);
-    ASSERT(!cpu->vcpu);
+    ASSERT(!cpu->vcpu && (!cpu->xstate || cpu->xstate == vcpu->xstate));
     cpu->vcpu = vcpu;
     vcpu->cpu = cpu;
     recorder_note(cpu, RECORD_LOAD, 0, vcpu->exit.whose, 0, vcpu->rip);
@@ -108,6 +108,11 @@ static inline void unload(struct vcpu *vcpu)
         unload_from(cpu, vcpu);
 }
 
+static __attribute__((noinline)) void note_leave(struct cpu *cpu, const struct vcpu *vcpu)
+{
+    recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
+}
+
 static void leave(struct sched_task *task)
 {
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
@@ -115,7 +120,7 @@ static void leave(struct sched_task *task)
 
     if (cpu->vcpu != vcpu)
         return;
-    recorder_note(cpu, RECORD_LEAVE, vcpu->state == VCPU_HALTED, vcpu->exit.whose, 0, vcpu->rip);
+    note_leave(cpu, vcpu);
     unload_from(cpu, vcpu);
 }
 
@@ -124,11 +129,13 @@ static void put_away(struct sched_task *task)
     struct vcpu *vcpu = container_of(task, struct vcpu, task);
     struct cpu *cpu = this_cpu();
 
-    if (cpu->vcpu == vcpu)
+    if (cpu->vcpu == vcpu) {
+        if (vcpu->state != VCPU_RUNNABLE) /* else it is the turn of another, which is noted */
+            note_leave(cpu, vcpu);
         unload_from(cpu, vcpu);
+    }
     xstate_put_away(cpu, vcpu->xstate);
-    if (vmx_ops->put_away)
-        vmx_ops->put_away(vcpu);
+    vmx_ops->put_away(vcpu);
 }
 
 static void take_timer(struct vcpu *vcpu)
@@ -196,29 +203,40 @@ static void interrupt(struct sched_task *task)
     vcpu_note(container_of(task, struct vcpu, task), PEND_LEAVE);
 }
 
-/* It is halted, waits for a start-up IPI, or is stopped. */
+static inline bool runs(const struct vcpu *vcpu)
+{
+    return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
+}
+
+/* It is halted, waits for a start-up IPI, is stopped, or its VM is dead. */
 static bool may_run(struct vcpu *vcpu)
 {
+    if (vcpu->vm->dead)
+        return false;
     if (vcpu->pending & PEND_TIMER)
         take_timer(vcpu);
-    if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu))
+    if (vcpu->state == VCPU_HALTED && vcpu_wakes(vcpu)) {
         vcpu_wake_up(vcpu);
+        return true;
+    }
     return vcpu->state == VCPU_RUNNABLE ||
            (vcpu->state != VCPU_STOPPED && (vcpu->pending & (PEND_INIT | PEND_STARTUP)));
 }
 
-static bool run(struct sched_task *task)
+/* Not inline, so that the vCPU's fields are found from its own address. */
+static __attribute__((noinline)) bool run_vcpu(struct vcpu *vcpu)
 {
-    struct vcpu *vcpu = container_of(task, struct vcpu, task);
-
-    if (vcpu->vm->dead)
-        return false;
-    if (vcpu->state != VCPU_RUNNABLE && !may_run(vcpu))
+    if (!runs(vcpu) && !may_run(vcpu))
         return false;
     load(vcpu);
     if (vcpu_goes_on(vcpu) || vcpu_prepare(vcpu))
         vmx_ops->enter(vcpu);
-    return vcpu->state == VCPU_RUNNABLE && !vcpu->vm->dead;
+    return runs(vcpu);
+}
+
+static bool run(struct sched_task *task)
+{
+    return run_vcpu(container_of(task, struct vcpu, task));
 }
 
 /* One that is in the middle of an exit on this CPU finds the bits itself. */

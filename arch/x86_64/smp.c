@@ -23,7 +23,7 @@
 /* How far the CPU that is starting has come; written by it. */
 enum stage { NOWHERE, TOOK_STACK, COMPARES_TSC, ENABLES, UP, FAILED };
 
-static struct cpu *cpus[CPU_MAX];
+struct cpu *smp_cpus[CPU_MAX];
 static unsigned online = 1;
 
 struct smp_start smp_start;
@@ -45,11 +45,6 @@ static unsigned stopper; /* who stops the others: its slot + 1; 0: nobody */
 unsigned smp_online(void)
 {
     return __atomic_load_n(&online, __ATOMIC_ACQUIRE);
-}
-
-struct cpu *smp_cpu(unsigned i)
-{
-    return cpus[i];
 }
 
 /* --- calls --- */
@@ -135,7 +130,8 @@ void smp_nmi(void)
 static bool all_stopped(void)
 {
     for (unsigned i = 0; i < smp_online(); i++)
-        if (cpus[i] && cpus[i] != this_cpu() && !__atomic_load_n(&cpus[i]->stopped, __ATOMIC_ACQUIRE))
+        if (smp_cpus[i] && smp_cpus[i] != this_cpu() &&
+            !__atomic_load_n(&smp_cpus[i]->stopped, __ATOMIC_ACQUIRE))
             return false;
     return true;
 }
@@ -150,11 +146,11 @@ void smp_stop_others(void)
             stop_here();
         return;
     }
-    if (!cpus[0] || !this_cpu()->has_lapic)
+    if (!smp_cpus[0] || !this_cpu()->has_lapic)
         return;
     for (unsigned i = 0; i < smp_online(); i++)
-        if (cpus[i] != this_cpu())
-            lapic_send_nmi(cpus[i]->apic_id);
+        if (smp_cpus[i] != this_cpu())
+            lapic_send_nmi(smp_cpus[i]->apic_id);
     for (end = tsc_now() + tsc_hz() / 1000000 * STOP_US; !all_stopped() && tsc_now() < end;)
         cpu_pause();
 }
@@ -300,7 +296,7 @@ static bool start_cpu(uint32_t apic_id)
         why = bring_up(cpu);
     }
     if (!why) {
-        cpus[online] = cpu;
+        smp_cpus[online] = cpu;
         __atomic_store_n(&online, online + 1, __ATOMIC_RELEASE);
         log_debug("cpu %u: up (APIC id %u)", cpu->index, apic_id);
         return true;
@@ -333,7 +329,7 @@ static void start_all(unsigned limit)
 
 void smp_init(hpa_t page, unsigned limit, int (*enable)(struct cpu *cpu), void (*loop)(void))
 {
-    cpus[0] = this_cpu();
+    smp_cpus[0] = this_cpu();
     start.page = page;
     start.enable = enable;
     start.loop = loop;

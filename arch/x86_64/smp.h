@@ -20,7 +20,11 @@ void smp_init(hpa_t page, unsigned limit, int (*enable)(struct cpu *cpu), void (
 
 /* How many CPUs are online, the boot CPU included; and the i-th, the boot CPU being number 0. Any CPU. */
 unsigned smp_online(void);
-struct cpu *smp_cpu(unsigned i);
+extern struct cpu *smp_cpus[CPU_MAX];
+static inline struct cpu *smp_cpu(unsigned i)
+{
+    return smp_cpus[i];
+}
 
 /* What else is to be done when a CPU is kicked: in its interrupt. Set before smp_init(). */
 void smp_on_kick(void (*fn)(void));

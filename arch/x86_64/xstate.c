@@ -19,9 +19,8 @@
  * E.4.7. */
 #define RSTR_FP_ERR_PTRS BIT(2)
 
-bool xstate_has_xsave;
-static bool pointers_stay; /* FIP, FDP and FOP can outlive a restore */
-static uint64_t saved = 1; /* XCR0 while saving and restoring */
+bool xstate_has_xsave, xstate_pointers_stay;
+uint64_t xstate_saved = 1;
 static size_t area_size;
 
 bool xstate_init(void)
@@ -31,7 +30,8 @@ bool xstate_init(void)
     clts(); /* nothing sets it again */
     write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
     if (first) {
-        pointers_stay = cpuid(0x80000000).eax < 0x80000008 || !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
+        xstate_pointers_stay = cpuid(0x80000000).eax < 0x80000008 ||
+                               !(cpuid(0x80000008).ebx & RSTR_FP_ERR_PTRS);
         xstate_has_xsave = cpu_has(CPU_XSAVE);
         area_size = FXSAVE_SIZE;
     }
@@ -40,11 +40,11 @@ bool xstate_init(void)
         return true;
     write_cr4(read_cr4() | CR4_OSXSAVE);
     if (first)
-        saved = cpuid_count(0xd, 0).eax & XCR0_SAVED;
-    else if ((cpuid_count(0xd, 0).eax & XCR0_SAVED) != saved)
+        xstate_saved = cpuid_count(0xd, 0).eax & XCR0_SAVED;
+    else if ((cpuid_count(0xd, 0).eax & XCR0_SAVED) != xstate_saved)
         return false;
-    xsetbv(0, saved);
-    this_cpu()->xcr0 = saved;
+    xsetbv(0, xstate_saved);
+    this_cpu()->xcr0 = xstate_saved;
     if (first)
         area_size = cpuid_count(0xd, 0).ebx;
     return first || cpuid_count(0xd, 0).ebx == area_size;
@@ -88,62 +88,8 @@ void xstate_reset(void *area)
     memcpy((uint8_t *)area + 24, &mxcsr, sizeof(mxcsr));
 }
 
-/* Without XSAVE it is always 1. */
-static inline void set_xcr0(struct cpu *cpu, uint64_t xcr0)
-{
-    if (cpu->xcr0 == xcr0)
-        return;
-    xsetbv(0, xcr0);
-    cpu->xcr0 = xcr0;
-}
-
-/* Puts Plinth's own addresses where the next guest could read the last one's. */
-static void overwrite_pointers(void)
-{
-    static const uint32_t zero;
-
-    /* With no exception pending and an empty stack the load cannot fault. */
-    __asm__ volatile("fnclex\n emms\n fildl %0" : : "m"(zero));
-}
-
-static inline void save(void *area)
-{
-    if (xstate_has_xsave)
-        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
-    else
-        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
-}
-
-static inline void restore(const void *area)
-{
-    if (xstate_has_xsave)
-        __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
-    else
-        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
-}
-
-void xstate_load(struct cpu *cpu, void *area, uint64_t xcr0)
-{
-    if (cpu->xstate != area) {
-        ASSERT(!cpu->xstate);
-        set_xcr0(cpu, saved);
-        if (pointers_stay)
-            overwrite_pointers();
-        restore(area);
-        cpu->xstate = area;
-    }
-    set_xcr0(cpu, xcr0);
-}
-
-void xstate_save(struct cpu *cpu)
-{
-    set_xcr0(cpu, saved);
-    save(cpu->xstate);
-    cpu->xstate = NULL;
-}
-
 void xstate_set_xcr0(uint64_t xcr0)
 {
     if (xstate_xcr0() != xcr0)
-        set_xcr0(this_cpu(), xcr0);
+        xstate_write_xcr0(this_cpu(), xcr0);
 }

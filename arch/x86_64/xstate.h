@@ -8,7 +8,10 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/percpu.h"
 
-extern bool xstate_has_xsave; /* set by the first xstate_init() */
+/* Set by the first xstate_init(). */
+extern bool xstate_has_xsave;
+extern bool xstate_pointers_stay; /* FIP, FDP and FOP can outlive a restore */
+extern uint64_t xstate_saved;     /* XCR0 while saving and restoring */
 
 /*
  * Enables XSAVE where the CPU has it; the boot CPU, which comes first, finds the size of an area. Each CPU
@@ -21,22 +24,51 @@ void xstate_free(void *area);          /* may be live on this CPU, where it is f
 void xstate_reset(void *area); /* the state after power-on, in memory; live registers of it, which no other
                                   CPU may hold, are dropped */
 
-/* For the two below. */
-void xstate_load(struct cpu *cpu, void *area, uint64_t xcr0);
-void xstate_save(struct cpu *cpu);
+/* Without XSAVE it is always 1. */
+static inline void xstate_write_xcr0(struct cpu *cpu, uint64_t xcr0)
+{
+    if (cpu->xcr0 == xcr0)
+        return;
+    xsetbv(0, xcr0);
+    cpu->xcr0 = xcr0;
+}
+
+/* With no x87 exception pending and an empty stack the load cannot fault; it puts Plinth's own addresses
+ * where the next guest could read the last one's. */
+static inline void xstate_restore(const void *area)
+{
+    static const uint32_t zero;
+
+    if (xstate_pointers_stay)
+        __asm__ volatile("fnclex\n emms\n fildl %0" : : "m"(zero));
+    if (likely(xstate_has_xsave))
+        __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
 
 /* Makes `area` live on `cpu`, which is this one; it is live there already, or none is. Sets XCR0. */
 static inline void xstate_switch(struct cpu *cpu, void *area, uint64_t xcr0)
 {
-    if (cpu->xstate != area || cpu->xcr0 != xcr0)
-        xstate_load(cpu, area, xcr0);
+    if (cpu->xstate != area) {
+        xstate_write_xcr0(cpu, xstate_saved);
+        xstate_restore(area);
+        cpu->xstate = area;
+    }
+    xstate_write_xcr0(cpu, xcr0);
 }
 
 /* Saves `area` if it is live on `cpu`, which is this one, so that another can have it. */
-static inline void xstate_put_away(struct cpu *cpu, const void *area)
+static inline void xstate_put_away(struct cpu *cpu, void *area)
 {
-    if (cpu->xstate == area)
-        xstate_save(cpu);
+    if (cpu->xstate != area)
+        return;
+    xstate_write_xcr0(cpu, xstate_saved);
+    if (likely(xstate_has_xsave))
+        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+    cpu->xstate = NULL;
 }
 
 /* XCR0 as it is now: some emulators let a guest set it without an exit. To be asked whenever a guest that was

@@ -278,7 +278,8 @@ bool svm_exit(struct vcpu *vcpu, void *context)
 void svm_enter(struct vcpu *vcpu)
 {
     const struct svm_vcpu *svm = vcpu->backend;
+    struct vmcb *vmcb = svm->vmcb;
 
-    write_registers(vcpu, svm->vmcb);
-    svm_run(vcpu, svm->vmcb, svm->vmcb_pa);
+    write_registers(vcpu, vmcb);
+    svm_run(vcpu, vmcb, svm->vmcb_pa);
 }

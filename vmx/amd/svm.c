@@ -306,10 +306,11 @@ static void svm_vcpu_load(struct vcpu *vcpu)
 {
     struct svm_cpu *cpu = vcpu->cpu->vmx;
     struct svm_vcpu *svm = vcpu->backend;
+    struct vmcb *vmcb = svm->vmcb;
 
     assign_asid(cpu, svm);
-    svm->vmcb->tlb_control = cpu->tlb_control;
-    svm->vmcb->clean = 0; /* the CPU may have cached another one's state */
+    vmcb->tlb_control = cpu->tlb_control;
+    vmcb->clean = 0; /* the CPU may have cached another one's state */
     svm_load(svm->vmcb_pa);
 }
 
@@ -322,6 +323,12 @@ static void svm_vcpu_unload(struct vcpu *vcpu)
         cpu->tlb_control = TLB_CONTROL_NOTHING;
     vcpu->xcr0 = xstate_xcr0(); /* QEMU's emulated CPU has no exit by XSETBV */
     svm_unload(cpu->host_vmcb, svm->vmcb_pa);
+}
+
+/* What unload has left is in memory. */
+static void svm_vcpu_put_away(struct vcpu *vcpu)
+{
+    (void)vcpu;
 }
 
 /* Its interrupt ends the guest's run. */
@@ -486,6 +493,7 @@ const struct vmx_ops vmx_ops_amd = {
     .vcpu_reset = svm_vcpu_reset,
     .load = svm_vcpu_load,
     .unload = svm_vcpu_unload,
+    .put_away = svm_vcpu_put_away,
     .enter = svm_enter,
     .exit = svm_exit,
     .set_deadline = svm_set_deadline,

@@ -299,9 +299,10 @@ static __cold void end_shadow(struct vmx_vcpu *vmx)
  * last: Bochs 2.7 lets no interrupt end the run of a guest that was entered with RFLAGS.IF clear, until that
  * guest touches IF.
  */
-static inline void set_timer(const struct vcpu *vcpu, const struct vmx_vcpu *vmx)
+static inline void set_timer(const struct vcpu *vcpu)
 {
-    uint64_t left = min_u64(vcpu->cpu->timers.next, vmx->slice_end) - tsc_now();
+    const struct cpu *cpu = vcpu->cpu;
+    uint64_t left = min_u64(cpu->timers.next, cpu->interrupts_taken + vmx_machine.slice) - tsc_now();
 
     if (unlikely((int64_t)left < 0))
         left = 0;
@@ -315,10 +316,10 @@ static inline void write_registers(const struct vcpu *vcpu, struct vmx_vcpu *vmx
         vmcs_write(VMCS_GUEST_RSP, vcpu->gpr[GPR_RSP]);
     if (unlikely(vcpu->rflags != vmx->rflags))
         vmcs_write(VMCS_GUEST_RFLAGS, vcpu->rflags);
-    if (unlikely(!vcpu->shadow && (vmx->interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS))))
+    if (unlikely(vmx->interruptibility & (BLOCKING_STI | BLOCKING_MOV_SS)) && !vcpu->shadow)
         end_shadow(vmx);
     if (vmx_machine.timer)
-        set_timer(vcpu, vmx);
+        set_timer(vcpu);
 }
 
 /* The guest lowered or raised CR8 without an exit. */

@@ -325,7 +325,7 @@ static void vmx_vcpu_put_away(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vcpu->backend;
     struct vmx_cpu *cpu = this_cpu()->vmx;
 
-    if (cpu->live == vmx) {
+    if (likely(cpu->live == vmx)) {
         vmx->kernel_gs_base = rdmsr(MSR_KERNEL_GS_BASE);
         cpu->live = NULL;
     }
@@ -350,17 +350,18 @@ static __cold void settle(struct vcpu *vcpu, struct vmx_vcpu *vmx)
 static void vmx_vcpu_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vcpu->backend;
+    const struct cpu *here = vcpu->cpu;
+    struct vmx_cpu *cpu = here->vmx;
 
-    use_on(vcpu->cpu->vmx, vmx);
-    if (unlikely(vmx->cpu != vcpu->cpu))
+    use_on(cpu, vmx);
+    if (unlikely(vmx->cpu != here))
         settle(vcpu, vmx);
-    load_msrs(vcpu->cpu->vmx, vmx);
+    load_msrs(cpu, vmx);
     write_cr2(vmx->cr2);
     if (unlikely(vmx->apic_stale))
         vmx_apic_load(vcpu);
     __asm__ volatile("mov %0, %%dr6" : : "r"(vmx->dr6));
     vmx->loaded = true;
-    vmx->slice_end = vcpu->cpu->interrupts_taken + vmx_machine.slice;
 }
 
 /* The VMCS stays the CPU's current one, until it is put away. */
@@ -397,7 +398,6 @@ static void vmx_take_interrupts(struct vcpu *vcpu)
     else
         irq_dispatch(info & INTERRUPTION_VECTOR);
     vcpu->cpu->interrupts_taken = tsc_now();
-    vmx->slice_end = vcpu->cpu->interrupts_taken + vmx_machine.slice;
 }
 
 static void vmx_inject_interrupt(struct vcpu *vcpu, uint8_t vector)

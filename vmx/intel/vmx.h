@@ -21,9 +21,7 @@ struct vmx_vcpu {
     bool loaded;           /* between load and unload: CR2 and DR6 are in the CPU */
     uint16_t vpid;         /* 0: the CPU has none */
     uint32_t primary;      /* the controls as they are in the VMCS */
-    uint64_t
-        slice_end; /* host TSC at which a run ends, whatever timers there are: interrupts are then taken */
-    uint32_t interruption;                  /* what the last exit acknowledged; 0: nothing */
+    uint32_t interruption; /* what the last exit acknowledged; 0: nothing */
     uint64_t rsp, rflags, interruptibility; /* as they are in the VMCS */
     uint64_t cr2, dr6;
     uint64_t syscall_msr[VMX_SYSCALL_MSRS];
