@@ -10,6 +10,7 @@
 #include "kernel/panic.h"
 
 #define CALIBRATE_US 5000
+#define DEADLINE_US  100
 #define ICR_TRIES    100000 /* the delivery bit is not worth a hang */
 
 /* The same on all CPUs; written by lapic_init() on the boot CPU. */
@@ -107,6 +108,40 @@ static void init_timer(void)
                      : "memory"); /* xAPIC: the mode must be set before the deadline is (SDM 11.5.4.1) */
 }
 
+static bool is_requested(unsigned vector)
+{
+    return lapic_read(APIC_IRR + vector / 32 * 0x10) >> vector % 32 & 1;
+}
+
+/*
+ * Whether the timer waits for the TSC to reach the deadline. Where something else than a reset has moved the
+ * TSC on, or back, some CPUs and emulators do not: the interrupt would come again and again. One that came
+ * too early stays requested, and does no harm.
+ */
+static bool keeps_deadline(void)
+{
+    bool early;
+
+    wrmsr(MSR_TSC_DEADLINE, tsc_now() + tsc_hz() / 1000000 * 2 * DEADLINE_US);
+    tsc_delay_us(DEADLINE_US);
+    early = is_requested(IRQ_VECTOR_TIMER);
+    wrmsr(MSR_TSC_DEADLINE, 0);
+    return !early;
+}
+
+/* On the boot CPU, for all. */
+static void choose_timer(void)
+{
+    init_timer();
+    if (use_deadline && !keeps_deadline()) {
+        log_info("lapic: the TSC-deadline timer comes too early: not used");
+        use_deadline = false;
+        init_timer(); /* in the other mode */
+    }
+    if (!use_deadline)
+        calibrate();
+}
+
 static void init_shared(void)
 {
     x2apic = cpu_has(CPU_X2APIC);
@@ -129,8 +164,8 @@ void lapic_init(void)
                     APIC_MODE_NMI << APIC_LVT_MODE_SHIFT | (acpi.nmi_active_low ? APIC_LVT_ACTIVE_LOW : 0));
     lapic_write(APIC_ESR, 0);
     lapic_write(APIC_LVT_ERROR, IRQ_VECTOR_ERROR);
-    if (first && !use_deadline)
-        calibrate();
+    if (first)
+        choose_timer();
     init_timer();
     this_cpu()->apic_id = lapic_id();
     this_cpu()->has_lapic = true;

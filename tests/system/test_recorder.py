@@ -68,8 +68,10 @@ def test_kept_over_a_reboot(machine):
     machine.expect(PROMPT)
     text = machine.ask(PROMPT, "trace --last one 30")
     assert "It ended: a reboot by the shell" in text and re.search(r"one/0 +exit io: out to port 0xf4", text), text
-    assert "log: vm two: stopped: halted" in machine.ask(PROMPT, "trace --last 100")
+    assert "log: vm two: stopped: halted" in machine.ask(PROMPT, "trace --last 300")
     assert "vm one" not in machine.ask(PROMPT, "trace")
+    # A reset leaves Bochs' TSC-deadline timer too early for ever: hundreds with another one, hundreds of thousands with that.
+    assert int(re.search(r"e0 +(\d+) the CPU's own timer", machine.ask(PROMPT, "irq"))[1]) < 5000
 
 
 def test_kept_over_a_crash(boot, guest, vendor):
@@ -86,4 +88,4 @@ def test_ended_without_a_word(machine):
     machine.monitor("system_reset")
     machine.expect(r"recorder: the last run of this machine ended without a word")
     machine.expect(PROMPT)
-    assert "log: vm two: stopped: halted" in machine.ask(PROMPT, "trace --last 100")
+    assert "log: vm two: stopped: halted" in machine.ask(PROMPT, "trace --last 300")
