@@ -1,5 +1,6 @@
 /* Virtio over PCI. Section numbers are those of OASIS virtio 1.2. */
 #include "devices/vvirtio.h"
+#include "devices/vvirtio_without.h"
 #include "devices/vvirtio_pci.h"
 #include "lib/errno.h"
 #include "lib/string.h"
@@ -437,7 +438,7 @@ void vvirtio_init(struct vvirtio *v, const struct vvirtio_kind *kind, const stru
     v->mem = mem;
     v->ops = kind->ops;
     v->device = device;
-    v->features = kind->features | VIRTIO_F_VERSION_1;
+    v->features = (kind->features & ~vvirtio_withheld(kind->id)) | VIRTIO_F_VERSION_1;
     v->config_size = kind->config_size;
     for (unsigned i = 0; i < v->queues; i++)
         v->queue[i].max_size = kind->queue_size;

@@ -13,6 +13,7 @@
 #include "arch/x86_64/tsc.h"
 #include "arch/x86_64/xstate.h"
 #include "boot/bootinfo.h"
+#include "devices/vvirtio_without.h"
 #include "drivers/disk_test.h"
 #include "drivers/e1000.h"
 #include "drivers/fb.h"
@@ -173,13 +174,24 @@ static void end(bool reboot)
     machine_poweroff();
 }
 
+/* Features that virtio devices are not to have: names with commas between. */
+static void withhold(const char *list)
+{
+    char name[24];
+
+    while ((list = next_name(list, name, sizeof(name))) != NULL)
+        if (vvirtio_without(name))
+            log_warn("virtio-without=%s: no feature with that name can be taken away (%s)", name,
+                     vvirtio_without_names);
+}
+
 /*
  * On the boot CPU's main stack. The order is that of need: each
  * line uses what the lines before it brought up.
  */
 _Noreturn static void main_stack_start(void)
 {
-    char value[8], without[64], serial[BLOCK_SERIAL_MAX];
+    char value[8], without[200], serial[BLOCK_SERIAL_MAX];
 
     if (desc_init_cpu())
         panic("no memory for the task state");
@@ -196,6 +208,8 @@ _Noreturn static void main_stack_start(void)
     (void)xstate_init();
     cmos_init();
     vm_init(option("without", without, sizeof(without)) ? without : "");
+    if (option("virtio-without", without, sizeof(without)))
+        withhold(without);
     if (option("spoil", value, sizeof(value)))
         vm_spoil_entry(value);
     smp_init(memory_startup_page(), cpu_limit(), vm_cpu_enable, sched_loop);

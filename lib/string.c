@@ -98,3 +98,16 @@ char *strchr(const char *s, int c)
             return NULL;
     }
 }
+
+const char *next_name(const char *list, char *name, size_t size)
+{
+    size_t length = 0;
+
+    if (!*list)
+        return NULL;
+    for (; *list && *list != ','; list++)
+        if (length + 1 < size)
+            name[length++] = *list;
+    name[length] = '\0';
+    return *list ? list + 1 : list;
+}

@@ -15,6 +15,12 @@ int strncmp(const char *a, const char *b, size_t max);
 char *strchr(const char *s, int c);
 
 /*
+ * Not of C: the next of several names with commas between; as much of it as fits goes to `name`. Returns
+ * where the one behind it begins, NULL if there was none.
+ */
+const char *next_name(const char *list, char *name, size_t size);
+
+/*
  * A freestanding build knows these as ordinary functions only. Named as builtins, small copies of constant
  * size are expanded in place; all others become the calls above.
  */

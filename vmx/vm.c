@@ -19,15 +19,10 @@ static void do_without(const struct vmx_ops *ops, const char *list)
 {
     char name[24];
 
-    for (size_t length = 0; *list; list += *list == ',') {
-        for (length = 0; *list && *list != ','; list++)
-            if (length < sizeof(name) - 1)
-                name[length++] = *list;
-        name[length] = '\0';
+    while ((list = next_name(list, name, sizeof(name))) != NULL)
         if (!ops->without || ops->without(name))
             log_warn("without=%s: %s has no such feature (%s)", name, ops->name,
                      ops->features ? ops->features : "there are none to name");
-    }
 }
 
 void vm_init(const char *without)

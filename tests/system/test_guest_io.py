@@ -102,6 +102,41 @@ def test_network(boot, linux):
     assert re.search(r"^lan0 +one/0 .*open +\d{3,} +\d{3,} +0", listed, re.M), listed
 
 
+FEATURES = {"packed": ({1, 2, 4}, 34), "indirect": ({1, 2, 4}, 28), "event-idx": ({1, 2}, 29), "net-csum": ({1}, 0), "net-guest-csum": ({1}, 1),
+            "net-tso": ({1}, 11), "net-mrg-rxbuf": ({1}, 15), "net-ctrl-vq": ({1}, 17), "net-status": ({1}, 16), "net-mtu": ({1}, 3),
+            "blk-mq": ({2}, 12), "blk-topology": ({2}, 10)}
+NEED_CSUM = {"net-tso": {"net-csum"}}  # what is gone with others
+
+
+@pytest.mark.vendors("amd")
+@pytest.mark.parametrize("without", ["packed,net-ctrl-vq", "indirect,net-status,net-mtu", "event-idx,net-mrg-rxbuf,blk-mq", "net-csum,blk-topology",
+                                     "net-guest-csum,ring-reset", "net-tso", ",".join(FEATURES)])
+def test_without(boot, linux, without):
+    """A stock kernel's drivers do without any feature, and have the others."""
+    config = NETWORK.replace('networks = ["lan0', 'cpus = 2\ndisks = ["module:empty.img"]\nrng = true\nnetworks = ["lan0')
+    machine = boot(config, {**linux, "empty.img": SHARED["empty.img"]}, cmdline=f"virtio-without={without}", memory="1G")
+    to_shell(machine, r"one# ")
+    found = machine.ask(r"one# ", "for d in /sys/bus/virtio/devices/*; do echo $(cat $d/device) $(cat $d/features); done")
+    devices = {int(kind, 16): bits for kind, bits in re.findall(r"0x(\d{4}) ([01]{64})", found)}
+    assert set(devices) == {1, 2, 4}, found
+    gone = set(without.split(","))
+    for name, (kinds, bit) in FEATURES.items():
+        for kind in kinds:
+            assert devices[kind][bit] == str(int(not gone & ({name} | NEED_CSUM.get(name, set())))), (name, kind, found)
+    machine.ask(r"one# ", "ifconfig eth0 10.0.0.1 up; mke2fs -F /dev/vda > /dev/null 2>&1; mkdir /m; mount -t ext4 /dev/vda /m && echo is-mounted")
+    machine.ask(r"one# ", "dd if=/dev/hwrng of=/m/random bs=64k count=16 2> /dev/null; md5sum < /m/random > /m/sum; sync; echo 3 > /proc/sys/vm/drop_caches")
+    assert "same" in machine.ask(r"one# ", "md5sum < /m/random | cmp - /m/sum && echo same")
+    machine.send("nc -l -p 99 | md5sum\r")
+    machine.send("\x01n")
+    to_shell(machine, r"two# ")
+    machine.ask(r"two# ", "ifconfig eth0 10.0.0.2 up; ping -q -s 20000 -c 3 -w 60 10.0.0.1 | grep loss")
+    machine.ask(r"two# ", "dd if=/dev/zero bs=64k count=32 2> /dev/null | nc 10.0.0.1 99; echo sent", timeout=120)
+    machine.send("\x01p")
+    machine.expect("b2d1236c286a3c0704224fe4105eca49", timeout=120)  # of 2 MiB of zeroes
+    machine.expect(r"one# ")
+    well(machine, r"one# ")
+
+
 @pytest.fixture
 def server(tmp_path):
     """A web server on this machine's loopback, which QEMU's user network shows to guests as 10.0.2.2, with a file of random bytes."""

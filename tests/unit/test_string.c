@@ -114,13 +114,29 @@ static void test_length_and_search(void **state)
     assert_null(plinth_strchr(word, 'x'));
 }
 
+static void test_names(void **state)
+{
+    const char *list = "one,,a-long-name,two";
+    char name[8];
+
+    (void)state;
+    assert_non_null(list = next_name(list, name, sizeof(name)));
+    assert_string_equal(name, "one");
+    assert_non_null(list = next_name(list, name, sizeof(name)));
+    assert_string_equal(name, "");
+    assert_non_null(list = next_name(list, name, sizeof(name)));
+    assert_string_equal(name, "a-long-");
+    assert_non_null(list = next_name(list, name, sizeof(name)));
+    assert_string_equal(name, "two");
+    assert_null(next_name(list, name, sizeof(name)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memmove),
-        cmocka_unit_test(test_memcpy_memset),
-        cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_length_and_search),
+        cmocka_unit_test(test_memmove), cmocka_unit_test(test_memcpy_memset),
+        cmocka_unit_test(test_compare), cmocka_unit_test(test_length_and_search),
+        cmocka_unit_test(test_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "devices/vnet.h"
+#include "devices/vvirtio_without.h"
 #include "tests/unit/net_rig.h"
 #include "tests/unit/virtio_rig.h"
 
@@ -383,6 +384,29 @@ static void state_is_kept(void **state)
     assert_int_equal(vnet_check(&vnet, &saved), -EINVAL);
 }
 
+/* The last test: what is taken away stays so. A feature goes with those that need it. */
+static void features_can_be_withheld(void **state)
+{
+    char names[512];
+
+    (void)state;
+    assert_int_equal(vvirtio_without("net"), -ENOENT);
+    assert_true(rig_offered() & VIRTIO_NET_F_HOST_TSO4);
+    teardown(NULL);
+    assert_int_equal(vvirtio_without("net-csum"), 0);
+    begin(0);
+    assert_false(rig_offered() & (VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_UFO));
+    assert_int_equal(rig_offered() & (VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_F_PACKED),
+                     VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_F_PACKED);
+    teardown(NULL);
+    assert_true(strlen(vvirtio_without_names) < sizeof(names));
+    strcpy(names, vvirtio_without_names);
+    for (char *name = strtok(names, ", "); name; name = strtok(NULL, ", "))
+        assert_int_equal(vvirtio_without(name), 0);
+    begin(0);
+    assert_int_equal(rig_offered(), VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MAC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +422,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cable_can_be_pulled, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reset_closes_the_port, setup, teardown),
         cmocka_unit_test_setup_teardown(state_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(features_can_be_withheld, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
