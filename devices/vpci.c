@@ -1,4 +1,4 @@
-/* PCI configuration mechanism #1. Section numbers are those of PCI Local Bus 3.0. */
+/* PCI configuration mechanism #1, and the enhanced one. Section numbers are those of PCI Local Bus 3.0. */
 #include "devices/vpci.h"
 #include "lib/errno.h"
 #include "lib/string.h"
@@ -11,6 +11,12 @@
 #define ADDRESS_SLOT(a)  (((a) >> 11) & 0x1f)
 #define ADDRESS_FUNC(a)  (((a) >> 8) & 7)
 #define ADDRESS_DWORD(a) (((a) >> 2) & 0x3f)
+
+/* PCI Express Base 3.0, 7.2.2: an offset into the enhanced configuration space. */
+#define ECAM_BUS(o)  ((o) >> 20)
+#define ECAM_SLOT(o) (((o) >> 15) & 0x1f)
+#define ECAM_FUNC(o) (((o) >> 12) & 7)
+#define ECAM_REG(o)  ((o)&0xfff)
 
 #define CONFIG_DATA 4 /* offset from CONFIG_ADDRESS */
 #define CF9_OFFSET  (VRESET_CF9_PORT - VPCI_PORT)
@@ -34,7 +40,7 @@
 #define BAR_MIN_IO       4u
 #define BAR_MAX_IO       256u
 
-static const struct vpci_function *selected(const struct vpci *pci)
+static struct vpci_function *selected(const struct vpci *pci)
 {
     uint32_t a = pci->s.address;
 
@@ -48,12 +54,21 @@ static uint32_t size_mask(unsigned size)
     return UINT32_MAX >> (32 - 8 * size);
 }
 
+/* `function` may be NULL: nothing answers. */
+static uint32_t read_config(const struct vpci_function *function, unsigned dword, unsigned byte,
+                            unsigned size)
+{
+    uint32_t value;
+
+    if (!function)
+        return size_mask(size);
+    value = function->read ? function->read(function->device, dword) : function->config[dword];
+    return (value >> (8 * byte)) & size_mask(size);
+}
+
 uint64_t vpci_read(void *device, uint32_t offset, unsigned size)
 {
     const struct vpci *pci = device;
-    const struct vpci_function *function;
-    unsigned dword = ADDRESS_DWORD(pci->s.address);
-    uint32_t value;
 
     if (offset < CONFIG_DATA) {
         /* Only the dword is the register; narrower accesses go past it to the ports below (3.2.2.3.2). */
@@ -63,11 +78,20 @@ uint64_t vpci_read(void *device, uint32_t offset, unsigned size)
             return vreset_cf9_read(pci->reset, 0, size);
         return size_mask(size);
     }
-    function = selected(pci);
-    if (!function)
-        return size_mask(size);
-    value = function->read ? function->read(function->device, dword) : function->config[dword];
-    return (value >> (8 * (offset - CONFIG_DATA))) & size_mask(size);
+    return read_config(selected(pci), ADDRESS_DWORD(pci->s.address), offset - CONFIG_DATA, size);
+}
+
+/* Whose space it is, NULL: nobody's. There is no extended part: behind the 256 bytes nothing answers. */
+static struct vpci_function *ecam_function(const struct vpci *pci, uint32_t offset)
+{
+    if (ECAM_BUS(offset) != 0 || ECAM_FUNC(offset) != 0 || ECAM_REG(offset) >= 4 * VPCI_CONFIG_DWORDS)
+        return NULL;
+    return pci->slot[ECAM_SLOT(offset)];
+}
+
+uint64_t vpci_ecam_read(void *device, uint32_t offset, unsigned size)
+{
+    return read_config(ecam_function(device, offset), ECAM_REG(offset) / 4, offset % 4, size);
 }
 
 /* --- Base address registers
@@ -234,15 +258,14 @@ void vpci_load_config(struct vpci_function *function, const uint32_t config[VPCI
 /* --- Configuration space
  * ----------------------------------------------------------------------------------------------- */
 
-static void write_config(struct vpci *pci, uint32_t mask, uint32_t value)
+/* `function` may be NULL. */
+static void write_config(struct vpci *pci, struct vpci_function *function, unsigned dword, uint32_t mask,
+                         uint32_t value)
 {
-    unsigned dword = ADDRESS_DWORD(pci->s.address);
-    struct vpci_function *function;
     uint32_t before;
 
-    if (!selected(pci))
+    if (!function)
         return;
-    function = pci->slot[ADDRESS_SLOT(pci->s.address)];
     mask &= function->writable[dword];
     before = function->config[dword];
     function->config[dword] = (before & ~mask) | (value & mask);
@@ -258,11 +281,20 @@ void vpci_write(void *device, uint32_t offset, unsigned size, uint64_t value)
     unsigned shift = 8 * (offset % 4);
 
     if (offset >= CONFIG_DATA)
-        write_config(pci, size_mask(size) << shift, (uint32_t)value << shift);
+        write_config(pci, selected(pci), ADDRESS_DWORD(pci->s.address), size_mask(size) << shift,
+                     (uint32_t)value << shift);
     else if (size == 4)
         pci->s.address = value & ADDRESS_KEPT;
     else if (size == 1 && offset == CF9_OFFSET)
         vreset_cf9_write(pci->reset, 0, size, value);
+}
+
+void vpci_ecam_write(void *device, uint32_t offset, unsigned size, uint64_t value)
+{
+    unsigned shift = 8 * (offset % 4);
+
+    write_config(device, ecam_function(device, offset), ECAM_REG(offset) / 4, size_mask(size) << shift,
+                 (uint32_t)value << shift);
 }
 
 int vpci_add(struct vpci *pci, unsigned slot, struct vpci_function *function)
@@ -285,8 +317,13 @@ int vpci_attach(struct vpci *pci, struct iobus *ports, struct iobus *mmio)
 {
     const struct io_region region = { VPCI_PORT, VPCI_SIZE, IO_8 | IO_16 | IO_32, vpci_read, vpci_write,
                                       pci,       "PCI" };
+    const struct io_region ecam = {
+        GUEST_ECAM_BASE, GUEST_ECAM_SIZE, IO_8 | IO_16 | IO_32, vpci_ecam_read, vpci_ecam_write, pci, "PCI"
+    };
     int err = iobus_add(ports, &region);
 
+    if (!err)
+        err = iobus_add(mmio, &ecam);
     if (err)
         return err;
     pci->ports = ports;

@@ -1,5 +1,6 @@
 /*
- * PCI bus 0 behind configuration mechanism #1 (PCI Local Bus 3.0, section 3.2.2.3.2): a host bridge at
+ * PCI bus 0 behind configuration mechanism #1 (PCI Local Bus 3.0, section 3.2.2.3.2) and the enhanced one of
+ * PCI Express (ECAM: PCI Express Base 3.0, 7.2.2; at GUEST_ECAM_BASE): a host bridge at
  * 00:00.0, and whatever functions are added. A function that is absent reads as all ones.
  */
 #pragma once
@@ -89,8 +90,12 @@ void vpci_load_config(struct vpci_function *function, const uint32_t config[VPCI
 uint64_t vpci_read(void *pci, uint32_t offset, unsigned size);
 void vpci_write(void *pci, uint32_t offset, unsigned size, uint64_t value);
 
+/* Handlers of the enhanced configuration space, the same. */
+uint64_t vpci_ecam_read(void *pci, uint32_t offset, unsigned size);
+void vpci_ecam_write(void *pci, uint32_t offset, unsigned size, uint64_t value);
+
 /*
- * Registers the ports, and the BARs of what was added. When all fixed devices are on the buses, for these go
- * before BARs; errors are those of iobus_add().
+ * Registers the ports, the enhanced space, and the BARs of what was added. When all fixed devices are on the
+ * buses, for these go before BARs; errors are those of iobus_add().
  */
 int vpci_attach(struct vpci *pci, struct iobus *ports, struct iobus *mmio) __must_check;

@@ -155,23 +155,40 @@ static gpa_t place_madt(struct builder *build, unsigned cpus)
     return place_table(build, &madt.head.header);
 }
 
-static gpa_t place_rsdt(struct builder *build, gpa_t fadt, gpa_t madt)
+static gpa_t place_mcfg(struct builder *build)
+{
+    struct {
+        struct acpi_mcfg head;
+        struct acpi_mcfg_allocation bus0;
+    } __packed mcfg = { { .header = header(ACPI_MCFG, 1, sizeof(mcfg)) }, { .base = GUEST_ECAM_BASE } };
+
+    return place_table(build, &mcfg.head.header);
+}
+
+/* What the root tables name. */
+enum { TABLE_FADT, TABLE_MADT, TABLE_MCFG, TABLES };
+
+static gpa_t place_rsdt(struct builder *build, const gpa_t table[TABLES])
 {
     struct {
         struct acpi_header header;
-        uint32_t table[2];
-    } __packed rsdt = { header(ACPI_RSDT, 1, sizeof(rsdt)), { (uint32_t)fadt.raw, (uint32_t)madt.raw } };
+        uint32_t table[TABLES];
+    } __packed rsdt = { .header = header(ACPI_RSDT, 1, sizeof(rsdt)) };
 
+    for (unsigned i = 0; i < TABLES; i++)
+        rsdt.table[i] = (uint32_t)table[i].raw;
     return place_table(build, &rsdt.header);
 }
 
-static gpa_t place_xsdt(struct builder *build, gpa_t fadt, gpa_t madt)
+static gpa_t place_xsdt(struct builder *build, const gpa_t table[TABLES])
 {
     struct {
         struct acpi_header header;
-        uint64_t table[2];
-    } __packed xsdt = { header(ACPI_XSDT, 1, sizeof(xsdt)), { fadt.raw, madt.raw } };
+        uint64_t table[TABLES];
+    } __packed xsdt = { .header = header(ACPI_XSDT, 1, sizeof(xsdt)) };
 
+    for (unsigned i = 0; i < TABLES; i++)
+        xsdt.table[i] = table[i].raw;
     return place_table(build, &xsdt.header);
 }
 
@@ -180,19 +197,20 @@ int acpitab_build(const struct gmem *mem, const struct acpitab_config *config, g
     /* The root pointer comes first, where guests search for it (5.2.5.1), and is written last. */
     struct builder build = { .mem = mem, .next = GUEST_ACPI_BASE + ALIGNMENT };
     struct acpi_rsdp root = { .revision = 2, .length = sizeof(root) };
-    gpa_t facs, dsdt, fadt, madt;
+    gpa_t facs, dsdt, table[TABLES];
 
     if (config->cpus < 1 || config->cpus > CONFIG_MAX_VCPUS)
         return -EINVAL;
     facs = place_facs(&build);
     dsdt = place(&build, dsdt_aml, sizeof(dsdt_aml));
-    fadt = place_fadt(&build, facs, dsdt);
-    madt = place_madt(&build, config->cpus);
+    table[TABLE_FADT] = place_fadt(&build, facs, dsdt);
+    table[TABLE_MADT] = place_madt(&build, config->cpus);
+    table[TABLE_MCFG] = place_mcfg(&build);
 
     memcpy(root.signature, ACPI_RSDP_SIGNATURE, sizeof(root.signature));
     memcpy(root.oem_id, OEM_ID, sizeof(root.oem_id));
-    root.rsdt = (uint32_t)place_rsdt(&build, fadt, madt).raw;
-    root.xsdt = place_xsdt(&build, fadt, madt).raw;
+    root.rsdt = (uint32_t)place_rsdt(&build, table).raw;
+    root.xsdt = place_xsdt(&build, table).raw;
     root.checksum = (uint8_t)-acpi_sum(&root, ACPI_RSDP_V1_SIZE);
     root.extended_checksum = (uint8_t)-acpi_sum(&root, sizeof(root));
     if (build.error)

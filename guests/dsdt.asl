@@ -10,7 +10,7 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
     Scope (\_SB)
     {
         /*
-         * One PCI bus behind ports 0xcf8-0xcff. There is no _PRT: no function has an interrupt pin, all
+         * One PCI bus behind ports 0xcf8-0xcff and, as the MCFG says, in memory. There is no _PRT: no function has an interrupt pin, all
          * interrupts are messages.
          */
         Device (PCI0)
@@ -27,7 +27,7 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
                 WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
                         0, 0x0D00, 0xFFFF, 0, 0xF300)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
-                             0, 0xC0000000, 0xFEBFFFFF, 0, 0x3EC00000)
+                             0, 0xC0000000, 0xFEAFFFFF, 0, 0x3EB00000)
             })
 
             Device (PIC) // 8259 pair, with the edge/level registers
@@ -82,6 +82,7 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
                     IO (Decode16, 0x0061, 0x0061, 1, 1)           // timer 2 gate
                     IO (Decode16, 0x0092, 0x0092, 1, 1)           // fast reset
                     IO (Decode16, 0x0600, 0x0600, 1, 12)          // power management block
+                    Memory32Fixed (ReadWrite, 0xFEB00000, 0x100000) // PCI configuration space, as the MCFG says
                     Memory32Fixed (ReadWrite, 0xFEC00000, 0x1000) // I/O APIC
                     Memory32Fixed (ReadWrite, 0xFEE00000, 0x1000) // local APICs
                 })

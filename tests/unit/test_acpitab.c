@@ -75,9 +75,9 @@ static void test_root_tables(void **state)
     const struct acpi_rsdp *root = build(2);
 
     (void)state;
-    assert_int_equal(table(root->xsdt, ACPI_XSDT)->length, sizeof(struct acpi_header) + 2 * 8);
-    assert_int_equal(table(root->rsdt, ACPI_RSDT)->length, sizeof(struct acpi_header) + 2 * 4);
-    for (unsigned i = 0; i < 2; i++) {
+    assert_int_equal(table(root->xsdt, ACPI_XSDT)->length, sizeof(struct acpi_header) + 3 * 8);
+    assert_int_equal(table(root->rsdt, ACPI_RSDT)->length, sizeof(struct acpi_header) + 3 * 4);
+    for (unsigned i = 0; i < 3; i++) {
         uint32_t entry;
 
         memcpy(&entry, (const uint8_t *)table(root->rsdt, ACPI_RSDT) + sizeof(struct acpi_header) + i * 4, 4);
@@ -127,6 +127,19 @@ static void test_fadt(void **state)
     assert_int_equal(fadt->firmware_ctrl % 64, 0);
     assert_int_equal(facs->signature, ACPI_FACS);
     assert_int_equal(facs->length, 64);
+}
+
+static void test_mcfg(void **state)
+{
+    const struct acpi_mcfg *mcfg = (const void *)table(xsdt_entry(build(1), 2), ACPI_MCFG);
+    const struct acpi_mcfg_allocation *bus = (const void *)(mcfg + 1);
+
+    (void)state;
+    assert_int_equal(mcfg->header.length, sizeof(*mcfg) + sizeof(*bus));
+    assert_int_equal(bus->base, GUEST_ECAM_BASE);
+    assert_int_equal(bus->segment, 0);
+    assert_int_equal(bus->first_bus, 0);
+    assert_int_equal(bus->last_bus, 0);
 }
 
 static void test_madt(void **state)
@@ -230,8 +243,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { CASE(test_root_tables), CASE(test_fadt), CASE(test_madt),
-                                        CASE(test_own_parser), CASE(test_refusals) };
+    const struct CMUnitTest tests[] = { CASE(test_root_tables), CASE(test_fadt),       CASE(test_madt),
+                                        CASE(test_mcfg),        CASE(test_own_parser), CASE(test_refusals) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
