@@ -169,12 +169,15 @@ static void receive(struct vuart *uart, uint8_t c)
     s->lsr |= LSR_DR;
 }
 
-/* Takes what was typed, as far as there is room; loopback cuts the receiver off the wire. */
+/*
+ * Takes what was typed, as far as there is room, if it is for this device; loopback cuts the receiver off the
+ * wire.
+ */
 static void pull_input(struct vuart *uart)
 {
     char c;
 
-    if (uart->s.mcr & MCR_LOOP)
+    if ((uart->s.mcr & MCR_LOOP) || !console_listens(uart->console, uart))
         return;
     while (uart->s.count < capacity(&uart->s) && console_get(uart->console, &c))
         receive(uart, (uint8_t)c);
@@ -284,6 +287,8 @@ static void write_thr(struct vuart *uart, uint8_t c)
         restart_timeout(uart);
     } else {
         console_put(uart->console, (char)c);
+        if (unlikely(!console_listens(uart->console, uart)))
+            console_listen(uart->console, vuart_input, uart);
     }
     s->thre_pending = 0;
     update_line(uart);

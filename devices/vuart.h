@@ -1,7 +1,8 @@
 /*
  * A 16550A UART: National Semiconductor PC16550D data sheet, June 1995, wired as
  * COM1 of a PC. What the guest sends goes to its console at once; what is typed there waits in the console's
- * ring until the receiver has room, so typing never overruns it.
+ * ring until the receiver has room, so typing never overruns it. If the console is shared with another
+ * device, what is typed is for the one that put the last output there.
  */
 #pragma once
 
@@ -35,7 +36,7 @@ struct vuart {
     struct vtimer timeout;
 };
 
-/* Sets *console's input_ready to vuart_input(). All calls below belong on the CPU that owns the VM's devices.
+/* It listens at *console. All calls below belong on the CPU that owns the VM's devices.
  */
 void vuart_init(struct vuart *uart, const struct vclock *clock, struct timer_queue *queue,
                 struct irq_line irq, struct console *console);

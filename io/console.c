@@ -25,6 +25,27 @@ void console_put(struct console *console, char c)
         console->output_ready(console->output_context);
 }
 
+/* The reader may take the first bytes before the last are there: it is called once only, behind them. */
+void console_write(struct console *console, const void *bytes, size_t size)
+{
+    const char *from = bytes;
+
+    for (size_t i = 0; i < size; i++) {
+        console->out[console->out_head % CONSOLE_OUT] = from[i];
+        PUBLISH(console->out_head, console->out_head + 1);
+    }
+    if (size && console->output_ready)
+        console->output_ready(console->output_context);
+}
+
+void console_listen(struct console *console, void (*input_ready)(void *context), void *context)
+{
+    console->input_ready = input_ready;
+    console->input_context = context;
+    if (input_ready && console_has_input(console))
+        input_ready(context);
+}
+
 bool console_has_input(const struct console *console)
 {
     return LOAD(console->in_head) != console->in_tail;

@@ -1,7 +1,8 @@
 /*
  * Where a guest's serial port and the wire meet: two byte rings. The device model puts what the guest
  * sends and takes what is typed; the console's owner does the opposite. Each ring has one writer and one
- * reader, who may be on different CPUs without a lock. Compiles on the host.
+ * reader, who may be on different CPUs without a lock. Several devices of a VM may share its console: the
+ * VM's lock makes them one writer and one reader, and one of them listens. Compiles on the host.
  */
 #pragma once
 
@@ -28,6 +29,18 @@ void console_init(struct console *console);
 void console_put(struct console *console, char c);  /* guest output; never blocks, never fails */
 bool console_get(struct console *console, char *c); /* typed input; false: none */
 bool console_has_input(const struct console *console);
+void console_write(struct console *console, const void *bytes, size_t size); /* console_put() of many */
+
+/*
+ * What is typed is for this device from now on, and so is what waits: input_ready(context) is called for it
+ * at once. A device that does not listen takes nothing.
+ */
+void console_listen(struct console *console, void (*input_ready)(void *context), void *context);
+
+static inline bool console_listens(const struct console *console, const void *context)
+{
+    return console->input_context == context;
+}
 
 /*
  * For the wire. console_type() calls input_ready, so it belongs on the CPU that owns the device; it returns

@@ -193,6 +193,45 @@ static void each_side_hears_of_the_other(void **state)
     assert_int_equal(calls, 2);
 }
 
+static void many_bytes_are_told_once(void **state)
+{
+    (void)state;
+    console.output_ready = note;
+    console.output_context = &calls;
+    console_write(&console, "abc", 3);
+    assert_int_equal(calls, 1);
+    console_write(&console, "d", 0);
+    assert_int_equal(calls, 1);
+    expect_taken("abc");
+}
+
+static void take_all(void *context)
+{
+    char *to = context;
+
+    while (console_get(&console, to))
+        to++;
+}
+
+static void one_device_listens(void **state)
+{
+    char first[8] = { 0 }, second[8] = { 0 };
+
+    (void)state;
+    assert_true(console_type(&console, 'a')); /* nobody does */
+    console_listen(&console, take_all, first);
+    assert_string_equal(first, "a");
+    assert_true(console_listens(&console, first));
+    console_listen(&console, note, &calls);
+    assert_int_equal(calls, 0); /* nothing waits */
+    assert_true(console_type(&console, 'b'));
+    assert_int_equal(calls, 1);
+    console_listen(&console, take_all, second);
+    assert_string_equal(second, "b");
+    assert_string_equal(first, "a");
+    assert_false(console_listens(&console, first));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +244,8 @@ int main(void)
         cmocka_unit_test_setup(typed_input_waits_for_the_device, setup),
         cmocka_unit_test_setup(indices_may_wrap, setup),
         cmocka_unit_test_setup(each_side_hears_of_the_other, setup),
+        cmocka_unit_test_setup(many_bytes_are_told_once, setup),
+        cmocka_unit_test_setup(one_device_listens, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
