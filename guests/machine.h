@@ -7,6 +7,7 @@
 
 #include "lib/types.h"
 #include "devices/vblk.h"
+#include "devices/vcon.h"
 #include "devices/vdebug.h"
 #include "devices/vioapic.h"
 #include "devices/vlapic.h"
@@ -61,6 +62,7 @@ struct machine {
     struct vpci pci;
     struct vwatchdog watchdog; /* on the bus if the config says so */
     struct vrng rng;           /* if the config says so and the CPU has entropy */
+    struct vcon hvc;           /* if the config says so */
     struct vdebug debug;
     struct vm_disk disk[CONFIG_MAX_DISKS]; /* as the config has them; open from machine_create() on */
     struct machine_disk disks[CONFIG_MAX_DISKS];

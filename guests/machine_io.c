@@ -139,12 +139,22 @@ static int create_rng(struct machine *m)
     return 0;
 }
 
+/* --- Console */
+
+/* The 16550 listens at it so far. */
+static int create_hvc(struct machine *m)
+{
+    vcon_init(&m->hvc, &m->vm.mem, &m->apics, &m->vm.clock, &this_cpu()->timers, &m->console);
+    return m->config->hvc ? vcon_attach(&m->hvc, &m->pci) : 0;
+}
+
 /* --- All of them */
 
 int machine_io_create(struct machine *m)
 {
     int err = create_rng(m);
 
+    err = err ? err : create_hvc(m);
     err = err ? err : create_nics(m);
     return err ? err : create_disks(m);
 }
@@ -165,6 +175,7 @@ void machine_io_cancel(struct machine *m)
 void machine_io_reset(struct machine *m)
 {
     vrng_reset(&m->rng);
+    vcon_reset(&m->hvc);
     for (unsigned i = 0; i < m->config->nic_count; i++)
         if (has_nic(m, i))
             vnet_reset(&m->nics[i]);

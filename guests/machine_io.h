@@ -1,6 +1,6 @@
 /*
- * A machine's virtio devices: its disks, its network cards, its entropy, as the config has them. Boot CPU
- * only, unless said otherwise.
+ * A machine's virtio devices: its disks, its network cards, its entropy, its second console, as the config
+ * has them. Boot CPU only, unless said otherwise.
  */
 #pragma once
 
