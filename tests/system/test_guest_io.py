@@ -1,4 +1,4 @@
-"""Linux guests with virtio disks and network cards, by the drivers of a stock kernel."""
+"""Linux guests with virtio disks, network cards and consoles, by the drivers of a stock kernel."""
 
 import functools
 import hashlib
@@ -34,7 +34,7 @@ def to_shell(machine, prompt):
 def well(machine, prompt):
     """The kernel has nothing to complain of."""
     lines = machine.ask(prompt, "dmesg -r").splitlines()
-    bad = [line for line in lines if re.match(r"<[0-4]>", line) and (WRONG.search(line) or "eth" in line)]
+    bad = [line for line in lines if re.match(r"<[0-4]>", line) and (WRONG.search(line) or re.search("eth|hvc", line))]
     assert not bad, bad
 
 
@@ -62,6 +62,37 @@ def test_disks(boot, linux, vendor, cpus):
     machine.expect(PROMPT)
     listed = machine.ask(PROMPT, "disks")
     assert re.search(r"healthy +\d{2,} +0 copy of empty.img +one", listed), listed
+
+
+def test_hvc(boot, linux):
+    """hvc0 beside ttyS0 at one console: what is typed goes to the one that wrote last. The driver is taken away and bound anew."""
+    machine = boot(CONFIG + "hvc = true\n", linux)
+    demo = r"one# "
+    to_shell(machine, demo)
+    device = "/sys/bus/pci/devices/0000:00:1f.0"
+    assert "0x1043" in machine.ask(demo, f"cat {device}/device")
+    assert "virtio-pci" in machine.ask(demo, f"readlink {device}/driver")
+    features = re.search(r"[01]{64}", machine.ask(demo, f"cat {device}/virtio?/features"))[0]
+    assert {n for n, bit in enumerate(features) if bit == "1"} >= {28, 32, 34}, features  # INDIRECT_DESC, VERSION_1, RING_PACKED
+    assert re.search(r"^over hvc0\r?$", machine.ask(demo, "echo over hvc0 > /dev/hvc0; sleep 1"), re.M)
+    counted = machine.ask(demo, "seq 1000 3000 > /dev/hvc0; sleep 1")
+    assert counted.split() == [str(n) for n in range(1000, 3001)], counted
+    for answer in ["it is me", "me again"]:
+        machine.send("(sleep 1; echo 'who is there'; read x; echo \"hvc0 got $x\") < /dev/hvc0 > /dev/hvc0; echo \"ttyS0 has $x.\"\r")
+        machine.expect(r"who is there\r?\n")  # the typed command has a quote behind it
+        machine.send(answer + "\r")
+        machine.expect(rf"\n{answer}\r?\n")  # the echo
+        machine.expect(rf"hvc0 got {answer}\r?\n")
+        machine.expect(r"ttyS0 has \.")
+        machine.expect(demo)
+        assert "typed here" in machine.ask(demo, "echo typed here")
+    machine.ask(demo, f"echo 0000:00:1f.0 > {device}/driver/unbind")
+    machine.ask(demo, "echo 0000:00:1f.0 > /sys/bus/pci/drivers/virtio-pci/bind")
+    again = machine.ask(demo, "for n in 0 1; do echo once more > /dev/hvc$n; done 2> /dev/null; sleep 1")  # it may have another number
+    assert re.search(r"^once more\r?$", again, re.M), again
+    well(machine, demo)
+    machine.send("poweroff -f\r")
+    machine.expect(r"vm one: powered off")
 
 
 NETWORK = CONFIG + """\
