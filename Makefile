@@ -177,7 +177,7 @@ layers:
 	@tests/layers
 
 bench: setup
-	@tests/bench/run; result=$$?; tests/bench/io && exit $$result
+	@result=0; for part in run io net; do tests/bench/$$part || result=1; done; exit $$result
 
 soak: setup
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} SOAK_VMS=$${SOAK_VMS:-8} CHURN_ENDS=$${CHURN_ENDS:-50} \
