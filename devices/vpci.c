@@ -29,6 +29,10 @@
 #define HEADER_COMMAND 1
 #define HEADER_CLASS   2
 #define HEADER_BAR     4
+#define HEADER_PIN     15
+
+#define PIN_INTA 0x100u /* 6.2.4 */
+#define PIN_LINE 0xffu  /* where firmware notes the interrupt */
 
 #define COMMAND_IO     0x1u /* 6.2.2 */
 #define COMMAND_MEMORY 0x2u
@@ -255,6 +259,37 @@ void vpci_load_config(struct vpci_function *function, const uint32_t config[VPCI
     remap(function->bus);
 }
 
+/* --- Interrupt pins
+ * ---------------------------------------------------------------------------------------------------- */
+
+void vpci_connect(struct vpci *pci, const struct irq_line line[VPCI_LINES], void (*later)(void *context),
+                  void *context)
+{
+    memcpy(pci->line, line, sizeof(pci->line));
+    pci->later = later;
+    pci->context = context;
+}
+
+void vpci_update_pins(struct vpci *pci)
+{
+    bool level[VPCI_LINES] = { false };
+
+    for (unsigned i = 0; i < VPCI_SLOTS; i++) {
+        const struct vpci_function *function = pci->slot[i];
+
+        if (function && function->asserts_pin && function->asserts_pin(function->device))
+            level[i % VPCI_LINES] = true;
+    }
+    for (unsigned i = 0; i < VPCI_LINES; i++)
+        irq_line_set(&pci->line[i], level[i]);
+}
+
+void vpci_pin_rose(struct vpci *pci)
+{
+    if (pci->later)
+        pci->later(pci->context);
+}
+
 /* --- Configuration space
  * ----------------------------------------------------------------------------------------------- */
 
@@ -273,6 +308,8 @@ static void write_config(struct vpci *pci, struct vpci_function *function, unsig
         remap(pci);
     if (function->written)
         function->written(function->device, dword);
+    if (function->asserts_pin)
+        vpci_update_pins(pci);
 }
 
 void vpci_write(void *device, uint32_t offset, unsigned size, uint64_t value)
@@ -308,6 +345,10 @@ int vpci_add(struct vpci *pci, unsigned slot, struct vpci_function *function)
             return -EINVAL;
     for (unsigned i = 0; i < VPCI_BARS; i++)
         make_bar(function, i);
+    if (function->asserts_pin) {
+        function->config[HEADER_PIN] = PIN_INTA;
+        function->writable[HEADER_PIN] = PIN_LINE;
+    }
     function->bus = pci;
     pci->slot[slot] = function;
     return 0;
@@ -353,9 +394,12 @@ void vpci_reset(struct vpci *pci)
         if (!function)
             continue;
         function->config[HEADER_COMMAND] &= ~function->writable[HEADER_COMMAND];
+        if (function->asserts_pin)
+            function->config[HEADER_PIN] = PIN_INTA | vpci_irq(i);
         place_bars(function, &memory, &port);
     }
     remap(pci);
+    vpci_update_pins(pci);
 }
 
 void vpci_save(const struct vpci *pci, struct vpci_state *out)

@@ -8,6 +8,7 @@
 #include "lib/types.h"
 #include "devices/vreset.h"
 #include "vmx/iobus.h"
+#include "vmx/irqline.h"
 
 #define VPCI_PORT          0xcf8
 #define VPCI_SIZE          8
@@ -16,6 +17,13 @@
 #define VPCI_BARS          6
 #define VPCI_IO_BASE       0x1000u /* port BARs are decoded from here to the last port: below is the board */
 #define VPCI_IO_END        0x10000u
+#define VPCI_LINES         2 /* the interrupt pins of all functions are wired to as many lines */
+
+/* The ISA interrupt of a function's pin: lines 0 and 1 go there, as guests/dsdt.asl says. */
+static inline unsigned vpci_irq(unsigned slot)
+{
+    return 10 + slot % VPCI_LINES;
+}
 
 enum vpci_space { VPCI_NONE, VPCI_MEM32, VPCI_MEM64, VPCI_IO };
 
@@ -43,6 +51,7 @@ struct vpci_function {
     struct vpci_bar bar[VPCI_BARS];
     uint32_t (*read)(void *device, unsigned dword); /* instead of config[dword]; NULL: plain config[] */
     void (*written)(void *device, unsigned dword);
+    bool (*asserts_pin)(void *device); /* whether it drives INTA now, see vpci_update_pins(); NULL: no pin */
     void *device;
     struct vpci *bus; /* set by vpci_add() */
 };
@@ -58,6 +67,9 @@ struct vpci {
     struct vpci_function *slot[VPCI_SLOTS]; /* by device number, NULL: absent */
     struct vreset *reset;                   /* gets the byte port 0xcf9, which lies inside CONFIG_ADDRESS */
     struct iobus *ports, *mmio;             /* where BARs appear; NULL before vpci_attach() */
+    struct irq_line line[VPCI_LINES];
+    void (*later)(void *context); /* asks for vpci_update_pins(), soon; any CPU, any lock of a device held */
+    void *context;
 };
 
 /*
@@ -67,6 +79,18 @@ struct vpci {
 void vpci_init(struct vpci *pci, struct vreset *reset);
 /* As the firmware of a PC leaves it: every BAR has a place, and its function decodes it. */
 void vpci_reset(struct vpci *pci);
+
+/* Wires the pins: without it they lead nowhere. */
+void vpci_connect(struct vpci *pci, const struct irq_line line[VPCI_LINES], void (*later)(void *context),
+                  void *context);
+/*
+ * A line is level-triggered and shared: high while any function of it asserts its pin. It is worked out anew
+ * whenever a function may have let go of its pin, and after writes of configuration space.
+ */
+void vpci_update_pins(struct vpci *pci);
+/* A function has begun to assert its pin. Any CPU, with or without vm.devices and a device's locks. */
+void vpci_pin_rose(struct vpci *pci);
+
 void vpci_save(const struct vpci *pci, struct vpci_state *out);
 int vpci_check(const struct vpci_state *state) __must_check;
 void vpci_load(struct vpci *pci, const struct vpci_state *state);
@@ -80,7 +104,7 @@ int vpci_add(struct vpci *pci, unsigned slot, struct vpci_function *function) __
 
 /*
  * A function's config[] as its owner saves it. -EINVAL if bits differ that no guest can change. Loading it
- * moves the BARs to where it says; the function has been added.
+ * moves the BARs to where it says; the function has been added. When all are loaded, vpci_update_pins().
  */
 int vpci_check_config(const struct vpci_function *function,
                       const uint32_t config[VPCI_CONFIG_DWORDS]) __must_check;

@@ -17,10 +17,21 @@ static uint8_t status_of(const struct vvirtio *v)
  * ---------------------------------------------------------------------------------------------
  */
 
-/* 4.1.4.5.1: the queue's bit is set only without MSI-X, the other one always. */
+/* 4.1.4.5.1: the queue's bit is set only without MSI-X, the other one always. The pin follows, see
+ * vvirtio_pci.c. */
 static void set_isr(struct vvirtio *v, uint8_t bit)
 {
-    __atomic_fetch_or(&v->s.isr, bit, __ATOMIC_SEQ_CST);
+    if (__atomic_fetch_or(&v->s.isr, bit, __ATOMIC_SEQ_CST) == 0 && !vmsix_enabled(&v->msix))
+        vpci_pin_rose(v->function.bus);
+}
+
+static uint8_t take_isr(struct vvirtio *v)
+{
+    uint8_t isr = __atomic_exchange_n(&v->s.isr, 0, __ATOMIC_SEQ_CST);
+
+    if (isr && v->function.bus)
+        vpci_update_pins(v->function.bus);
+    return isr;
 }
 
 static void interrupt_config(struct vvirtio *v)
@@ -183,7 +194,7 @@ static void settle(struct vvirtio *v)
         v->s.device_feature_select = v->s.driver_feature_select = 0;
         v->s.queue_select = 0;
         __atomic_store_n(&v->s.config_vector, VIRTIO_NO_VECTOR, __ATOMIC_RELAXED);
-        __atomic_store_n(&v->s.isr, 0, __ATOMIC_RELAXED);
+        take_isr(v);
         __atomic_store_n(&v->s.status, 0, __ATOMIC_RELAXED);
         v->s.resetting = 0;
         if (v->ops->reset)
@@ -387,7 +398,7 @@ uint64_t vvirtio_read(void *virtio, uint32_t offset, unsigned size)
     case VVIRTIO_COMMON:
         return at < VIRTIO_COMMON_SIZE ? part(read_common(v, at & ~3u), at, size) : 0;
     case VVIRTIO_ISR:
-        return at == 0 ? __atomic_exchange_n(&v->s.isr, 0, __ATOMIC_SEQ_CST) : 0;
+        return at == 0 ? take_isr(v) : 0;
     case VVIRTIO_DEVICE:
         return at < v->config_size ? part(v->ops->config_read(v->device, at / 4), at, size) : 0;
     case VVIRTIO_TABLE:

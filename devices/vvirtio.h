@@ -2,9 +2,9 @@
  * A modern virtio device on the PCI bus: the transport (OASIS virtio 1.2, section 4.1) and what all kinds of
  * devices share (section 2). What is special to a kind stands behind a struct vvirtio_ops.
  *
- * Interrupts are MSI-X only: there is no interrupt pin. BAR 0 has all of it, a page for each structure:
- *     0x0000 common  0x1000 ISR  0x2000 device  0x3000 notify, 4 bytes a queue  0x4000 MSI-X table
- *     0x5000 pending bits
+ * Interrupts are MSI-X messages, or the pin for a driver that does not enable them. BAR 0 has all of it, a
+ * page for each structure: 0x0000 common  0x1000 ISR  0x2000 device  0x3000 notify, 4 bytes a queue  0x4000
+ * MSI-X table 0x5000 pending bits
  *
  * Locks. The BAR's handlers and all that says so run with vm.devices held. A queue's lock guards its ring and
  * what the device behind keeps for the queue's buffers; a disk's interrupt takes it without vm.devices.

@@ -35,6 +35,20 @@ static bool access_window(const struct vvirtio *v, uint32_t *offset, unsigned *s
     return *offset < VVIRTIO_BAR_SIZE && *offset % *size == 0;
 }
 
+/* 4.1.5.1.2, 4.1.5.3: without MSI-X the pin is what the ISR says; the status register shows it, the command
+ * register cuts it off (PCI 3.0, 6.2.2). */
+static bool wants_pin(const struct vvirtio *v)
+{
+    return !vmsix_enabled(&v->msix) && __atomic_load_n(&v->s.isr, __ATOMIC_SEQ_CST);
+}
+
+static bool asserts_pin(void *virtio)
+{
+    const struct vvirtio *v = virtio;
+
+    return wants_pin(v) && !(v->function.config[HEADER_COMMAND] & COMMAND_NO_INTX);
+}
+
 static uint32_t config_read(void *virtio, unsigned dword)
 {
     struct vvirtio *v = virtio;
@@ -43,8 +57,7 @@ static uint32_t config_read(void *virtio, unsigned dword)
 
     if (dword == CAP_ACCESS + CAP_EXTRA)
         return access_window(v, &offset, &size) ? (uint32_t)vvirtio_read(v, offset, size) : 0;
-    /* 4.1.5.3.1: without MSI-X the status register shows what the pin would be. */
-    if (dword == HEADER_COMMAND && !vmsix_enabled(&v->msix) && __atomic_load_n(&v->s.isr, __ATOMIC_RELAXED))
+    if (dword == HEADER_COMMAND && wants_pin(v))
         value |= STATUS_INTX;
     return value;
 }
@@ -99,6 +112,7 @@ void vvirtio_pci_init(struct vvirtio *v, const struct vvirtio_kind *kind)
     writable[CAP_ACCESS + CAP_EXTRA] = UINT32_MAX;
     function->read = config_read;
     function->written = config_written;
+    function->asserts_pin = asserts_pin;
     function->device = v;
     function->bar[0] = (struct vpci_bar){ .space = VPCI_MEM32,
                                           .region = { .size = VVIRTIO_BAR_SIZE,

@@ -1,4 +1,5 @@
 #include "guests/acpitab.h"
+#include "devices/vpci.h"
 #include "devices/vpm.h"
 #include "devices/vreset.h"
 #include "dsdt.h"
@@ -111,9 +112,16 @@ static gpa_t place_fadt(struct builder *build, gpa_t facs, gpa_t dsdt)
 /* The entries other than the CPUs'. Vioapic's id is 0; its inputs other than 2 bear their ISA numbers. */
 struct madt_tail {
     struct acpi_madt_ioapic ioapic;
-    struct acpi_madt_override timer, sci;
+    struct acpi_madt_override timer, sci, pci[VPCI_LINES];
     struct acpi_madt_lapic_nmi nmi;
 } __packed;
+
+/* PCI 3.0, 2.2.6: levels, active low. */
+#define PCI_OVERRIDE(irq)                                                                                    \
+    {                                                                                                        \
+        { ACPI_MADT_OVERRIDE, sizeof(struct acpi_madt_override) }, .source = irq, .gsi = irq,                \
+                                                                   .flags = ACPI_INTI_LEVEL | ACPI_INTI_LOW  \
+    }
 
 static const struct madt_tail madt_tail = {
     .ioapic = { { ACPI_MADT_IOAPIC, sizeof(struct acpi_madt_ioapic) },
@@ -124,6 +132,7 @@ static const struct madt_tail madt_tail = {
              .source = SCI_IRQ,
              .gsi = SCI_IRQ,
              .flags = ACPI_INTI_LEVEL | ACPI_INTI_HIGH },
+    .pci = { PCI_OVERRIDE(10), PCI_OVERRIDE(11) }, /* vpci_irq() */
     .nmi = { { ACPI_MADT_LAPIC_NMI, sizeof(struct acpi_madt_lapic_nmi) }, .processor_uid = 0xff, .lint = 1 },
 };
 

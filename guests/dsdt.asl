@@ -10,8 +10,8 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
     Scope (\_SB)
     {
         /*
-         * One PCI bus behind ports 0xcf8-0xcff and, as the MCFG says, in memory. There is no _PRT: no function has an interrupt pin, all
-         * interrupts are messages.
+         * One PCI bus behind ports 0xcf8-0xcff and, as the MCFG says, in memory. Interrupts are messages, or the pin for those who do not know
+         * messages: INTA of even device numbers is IRQ 10, that of odd ones IRQ 11 (devices/vpci.h), in front of either controller.
          */
         Device (PCI0)
         {
@@ -28,6 +28,24 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
                         0, 0x0D00, 0xFFFF, 0, 0xF300)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                              0, 0xC0000000, 0xFEAFFFFF, 0, 0x3EB00000)
+            })
+
+            Name (_PRT, Package () // network cards, disks, entropy, console: guests/machine_io.c
+            {
+                Package () { 0x0004FFFF, 0, 0, 10 },
+                Package () { 0x0005FFFF, 0, 0, 11 },
+                Package () { 0x0006FFFF, 0, 0, 10 },
+                Package () { 0x0007FFFF, 0, 0, 11 },
+                Package () { 0x0008FFFF, 0, 0, 10 },
+                Package () { 0x0009FFFF, 0, 0, 11 },
+                Package () { 0x000AFFFF, 0, 0, 10 },
+                Package () { 0x000BFFFF, 0, 0, 11 },
+                Package () { 0x000CFFFF, 0, 0, 10 },
+                Package () { 0x000DFFFF, 0, 0, 11 },
+                Package () { 0x000EFFFF, 0, 0, 10 },
+                Package () { 0x000FFFFF, 0, 0, 11 },
+                Package () { 0x001EFFFF, 0, 0, 10 },
+                Package () { 0x001FFFFF, 0, 0, 11 }
             })
 
             Device (PIC) // 8259 pair, with the edge/level registers

@@ -324,6 +324,12 @@ static void died(struct vm *vm, const char *reason)
 /* --- Making one
  * ----------------------------------------------------------------------------------------------- */
 
+/* As firmware leaves the 8259s: PCI's interrupts are levels. */
+static void set_level_mode(struct machine *m)
+{
+    vpic_elcr_write(&m->pic, 1, 1, BIT(vpci_irq(0) - 8) | BIT(vpci_irq(1) - 8));
+}
+
 static void init_devices(struct machine *m)
 {
     struct timer_queue *queue = &this_cpu()->timers;
@@ -335,6 +341,7 @@ static void init_devices(struct machine *m)
     m->apics.eoi = end_level;
     m->apics.ioapic = m;
     vpic_init(&m->pic, &intr);
+    set_level_mode(m);
     vpit_init(&m->pit, clock, queue, isa_line(m, VPIT_IRQ));
     vrtc_init(&m->rtc, clock, queue, isa_line(m, VRTC_IRQ), utc_seconds(), low, gmem_size(&m->vm.mem) - low);
     vuart_init(&m->uart, clock, queue, isa_line(m, VUART_COM1_IRQ), &m->console);
@@ -369,6 +376,7 @@ static int attach_mmio(struct machine *m)
 
 static int attach_devices(struct machine *m)
 {
+    const struct irq_line pins[VPCI_LINES] = { isa_line(m, vpci_irq(0)), isa_line(m, vpci_irq(1)) };
     int err = attach_pic(m);
 
     err = err ? err : vpit_attach(&m->pit, &m->vm.ports);
@@ -380,7 +388,7 @@ static int attach_devices(struct machine *m)
     err = err ? err : attach_mmio(m);
     if (!err && m->config->watchdog)
         err = vwatchdog_attach(&m->watchdog, &m->pci);
-    err = err ? err : machine_io_create(m);
+    err = err ? err : machine_io_create(m, pins);
     return err ? err : vpci_attach(&m->pci, &m->vm.ports, &m->vm.mmio);
 }
 
@@ -454,6 +462,7 @@ static void reset_devices(struct machine *m)
     vlapic_virtual_wire(&m->lapic[0]);
     vioapic_reset(&m->ioapic);
     vpic_reset(&m->pic);
+    set_level_mode(m);
     vpit_reset(&m->pit);
     vrtc_reset(&m->rtc);
     vuart_reset(&m->uart);

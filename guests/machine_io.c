@@ -13,13 +13,15 @@
 #define DISK_QUEUES 4
 
 /*
- * Queues of disks that are to be gone on with (vblk.h: later), a bit for each. It is for a VM's index, not in
- * its machine, which may be gone when the work is done.
+ * What is to be done soon: queues of disks that are to be gone on with (vblk.h: later), a bit for each, and
+ * the interrupt pins of the PCI bus (vpci.h: later). It is for a VM's index, not in its machine, which may be
+ * gone when the work is done.
  */
 static struct later {
     struct sched_work work;
     struct machine *machine; /* NULL: there is none any more */
     uint64_t queues;         /* atomic: CONFIG_MAX_DISKS times VBLK_MAX_QUEUES */
+    uint32_t pins;           /* atomic: 1 if they have changed */
 } later[CONFIG_MAX_VMS];
 
 static_assert(CONFIG_MAX_DISKS * VBLK_MAX_QUEUES <= 64, "a bit for each");
@@ -28,11 +30,17 @@ static bool run_later(struct sched_work *work)
 {
     struct later *l = container_of(work, struct later, work);
     uint64_t queues = __atomic_exchange_n(&l->queues, 0, __ATOMIC_ACQUIRE);
+    uint32_t pins = __atomic_exchange_n(&l->pins, 0, __ATOMIC_ACQUIRE);
 
     for (; queues && l->machine; queues &= queues - 1) {
         unsigned bit = (unsigned)__builtin_ctzll(queues);
 
         vblk_run(&l->machine->disks[bit / VBLK_MAX_QUEUES].vblk, bit % VBLK_MAX_QUEUES);
+    }
+    if (pins && l->machine) {
+        lock_take(&l->machine->vm.devices);
+        vpci_update_pins(&l->machine->pci);
+        lock_release(&l->machine->vm.devices);
     }
     return false;
 }
@@ -45,6 +53,15 @@ static void ask_later(void *context, unsigned queue)
     unsigned bit = (unsigned)(disk - disk->machine->disks) * VBLK_MAX_QUEUES + queue;
 
     __atomic_fetch_or(&l->queues, BIT(bit), __ATOMIC_RELEASE);
+    sched_queue_work(&l->work);
+}
+
+static void ask_pins(void *context)
+{
+    const struct machine *m = context;
+    struct later *l = &later[m->vm.index];
+
+    __atomic_store_n(&l->pins, 1, __ATOMIC_RELEASE);
     sched_queue_work(&l->work);
 }
 
@@ -90,13 +107,8 @@ static int create_disk(struct machine *m, unsigned i)
 
 static int create_disks(struct machine *m)
 {
-    struct later *l = &later[m->vm.index];
     int err = open_disks(m);
 
-    if (err)
-        return err;
-    l->work.step = run_later;
-    l->machine = m;
     for (unsigned i = 0; i < m->config->disk_count && !err; i++)
         err = create_disk(m, i);
     return err;
@@ -150,10 +162,15 @@ static int create_hvc(struct machine *m)
 
 /* --- All of them */
 
-int machine_io_create(struct machine *m)
+int machine_io_create(struct machine *m, const struct irq_line line[VPCI_LINES])
 {
-    int err = create_rng(m);
+    struct later *l = &later[m->vm.index];
+    int err;
 
+    l->work.step = run_later;
+    l->machine = m;
+    vpci_connect(&m->pci, line, ask_pins, m);
+    err = create_rng(m);
     err = err ? err : create_hvc(m);
     err = err ? err : create_nics(m);
     return err ? err : create_disks(m);

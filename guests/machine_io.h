@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "lib/types.h"
+#include "devices/vpci.h"
 
 struct machine;
 
@@ -12,10 +12,11 @@ struct machine;
 #define MACHINE_DISK_SLOT 8
 
 /*
- * Opens the disks, makes the devices and puts them on the PCI bus, before vpci_attach(). -EPERM: it cannot
- * have one of its disks, as the log says; -ENOMEM. What was made stays until machine_io_destroy().
+ * Opens the disks, makes the devices and puts them on the PCI bus, before vpci_attach(); `line` is where the
+ * bus's interrupt pins lead. -EPERM: it cannot have one of its disks, as the log says; -ENOMEM. What was made
+ * stays until machine_io_destroy().
  */
-int machine_io_create(struct machine *m) __must_check;
+int machine_io_create(struct machine *m, const struct irq_line line[VPCI_LINES]) __must_check;
 void machine_io_destroy(struct machine *m);
 
 /* Requests that wait are given up; the devices are reset. With vm.devices: the latter. */

@@ -144,6 +144,10 @@ static void test_mcfg(void **state)
 
 static void test_madt(void **state)
 {
+    static const struct {
+        unsigned irq, gsi, flags; /* 0xd: level, active high; 0xf: active low */
+    } routed[] = { { 0, 2, 0 }, { 9, 9, 0xd }, { 10, 10, 0xf }, { 11, 11, 0xf } };
+
     (void)state;
     for (unsigned cpus = 1; cpus <= CONFIG_MAX_VCPUS; cpus++) {
         const struct acpi_madt *madt = (const void *)table(xsdt_entry(build(cpus), 1), ACPI_MADT);
@@ -170,9 +174,10 @@ static void test_madt(void **state)
             } else if (entry->type == ACPI_MADT_OVERRIDE) {
                 const struct acpi_madt_override *override = (const void *)p;
 
-                overrides++;
-                assert_int_equal(override->gsi, override->source == 0 ? 2 : 9);
-                assert_int_equal(override->flags, override->source == 0 ? 0 : 0xd);
+                assert_true(overrides < ARRAY_SIZE(routed));
+                assert_int_equal(override->source, routed[overrides].irq);
+                assert_int_equal(override->gsi, routed[overrides].gsi);
+                assert_int_equal(override->flags, routed[overrides++].flags);
             } else {
                 const struct acpi_madt_lapic_nmi *nmi = (const void *)p;
 
@@ -187,7 +192,7 @@ static void test_madt(void **state)
         assert_ptr_equal(p, end);
         assert_int_equal(lapics, cpus);
         assert_int_equal(ioapics, 1);
-        assert_int_equal(overrides, 2);
+        assert_int_equal(overrides, ARRAY_SIZE(routed));
         assert_int_equal(nmis, 1);
     }
 }

@@ -133,6 +133,51 @@ static void memory_shows_the_same(void **state)
     assert_int_equal(iobus_read(&board.mmio, at + 0x40, 4), 0xabcd0010);
 }
 
+static bool level[VPCI_LINES], asserts[2];
+
+static void set_line(void *context, unsigned pin, bool to)
+{
+    (void)context;
+    level[pin] = to;
+}
+
+static bool asserts_pin(void *device)
+{
+    return *(bool *)device;
+}
+
+/* Functions share a line; only those that have a pin say so. */
+static void pins_are_wired_to_lines(void **state)
+{
+    const struct irq_line line[VPCI_LINES] = { { set_line, NULL, 0 }, { set_line, NULL, 1 } };
+    static struct vpci_function with[2];
+
+    (void)state;
+    vpci_connect(&pci, line, NULL, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        with[i] = (struct vpci_function){ .asserts_pin = asserts_pin, .device = &asserts[i] };
+        assert_int_equal(vpci_add(&pci, 5 + 2 * i, &with[i]), 0);
+    }
+    assert_int_equal(vpci_add(&pci, 6, &function), 0);
+    vpci_reset(&pci);
+    outl(&board, ADDRESS, address(0, 5, 0, 0x3c));
+    assert_int_equal(inl(&board, DATA), 0x10b);
+    outl(&board, DATA, 0x1234);
+    assert_int_equal(inl(&board, DATA), 0x134); /* only the line is the guest's to change */
+    outl(&board, ADDRESS, address(0, 6, 0, 0x3c));
+    assert_int_equal(inl(&board, DATA), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        asserts[0] = i & 1;
+        asserts[1] = i & 2;
+        vpci_update_pins(&pci);
+        assert_false(level[0]);
+        assert_int_equal(level[1], i != 0);
+    }
+    asserts[0] = asserts[1] = false;
+    vpci_reset(&pci);
+    assert_false(level[1]);
+}
+
 static void a_function_can_be_added(void **state)
 {
     (void)state;
@@ -452,6 +497,7 @@ int main(void)
         cmocka_unit_test_setup(the_host_bridge_is_there, setup),
         cmocka_unit_test_setup(what_is_absent_reads_as_ones, setup),
         cmocka_unit_test_setup(memory_shows_the_same, setup),
+        cmocka_unit_test_setup(pins_are_wired_to_lines, setup),
         cmocka_unit_test_setup(a_function_can_be_added, setup),
         cmocka_unit_test_setup(byte_cf9_is_the_reset_register, setup),
         cmocka_unit_test_setup(the_address_is_saved, setup),

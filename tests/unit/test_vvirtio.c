@@ -108,7 +108,6 @@ static void its_capabilities(void **state)
     assert_int_equal(config_get(0), 0x10421af4);
     assert_int_equal(config_get(8), 0x01000001);
     assert_int_equal(config_get(0x2c) & 0xffff, 0x1af4);
-    assert_int_equal(config_get(0x3c), 0); /* no pin */
     assert_true(config_get(4) & 0x00100000);
     for (unsigned i = 0; at; i++) {
         uint32_t head = config_get(at), offset = config_get(at + 8), length = config_get(at + 12);
@@ -331,6 +330,65 @@ static void the_isr_without_msix(void **state)
     assert_int_equal(get(0x1000, 1), VIRTIO_ISR_CONFIG);
 }
 
+static bool pin;       /* its level */
+static unsigned asked; /* how often vpci_update_pins() was asked for */
+
+static void set_pin(void *context, unsigned number, bool level)
+{
+    (void)context;
+    if (number == vpci_irq(SLOT))
+        pin = level;
+}
+
+static void ask_pins(void *context)
+{
+    (void)context;
+    asked++;
+}
+
+/* Raised by the device soon, let go of by the guest at once: by the ISR, the command register, MSI-X, or a
+ * reset.
+ */
+static void the_pin_without_msix(void **state)
+{
+    const struct irq_line line[VPCI_LINES] = { { set_pin, NULL, 10 }, { set_pin, NULL, 11 } };
+
+    (void)state;
+    asked = 0;
+    vpci_connect(&pci, line, ask_pins, NULL);
+    assert_int_equal(config_get(0x3c) & 0xffff, 0x100 | vpci_irq(SLOT));
+    rig_start(0, 1, 8);
+    config_put(0x40, 0);
+    vvirtio_config_changed(&v);
+    assert_int_equal(asked, 1);
+    assert_false(pin);
+    vpci_update_pins(&pci);
+    assert_true(pin);
+    vvirtio_config_changed(&v);
+    assert_int_equal(asked, 1); /* it is up already */
+    config_put(4, config_get(4) | 0x400);
+    assert_false(pin);
+    config_put(4, config_get(4) & ~0x400u);
+    assert_true(pin);
+    config_put(0x40, 0x80000000);
+    assert_false(pin);
+    config_put(0x40, 0);
+    assert_true(pin);
+    get(0x1000, 1);
+    assert_false(pin);
+    add(0);
+    give_back(0);
+    assert_int_equal(asked, 2);
+    vpci_update_pins(&pci);
+    assert_true(pin);
+    put(VIRTIO_COMMON_STATUS, 1, 0);
+    assert_false(pin);
+    config_put(0x40, 0x80000000);
+    rig_start(0, 1, 8);
+    vvirtio_config_changed(&v);
+    assert_int_equal(asked, 2); /* a message */
+}
+
 static void its_configuration(void **state)
 {
     uint8_t before;
@@ -473,6 +531,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_queue_is_reset, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_needs_a_reset, setup, teardown),
         cmocka_unit_test_setup_teardown(the_isr_without_msix, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_pin_without_msix, setup, teardown),
         cmocka_unit_test_setup_teardown(its_configuration, setup, teardown),
         cmocka_unit_test_setup_teardown(a_window_in_configuration_space, setup, teardown),
         cmocka_unit_test_setup_teardown(the_machine_is_reset, setup, teardown),
