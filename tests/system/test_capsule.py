@@ -72,10 +72,10 @@ def test_dump_of_a_running_linux(boot, linux):
     assert machine.ends() == 0
 
 
-def test_dump_of_a_linux_on_two_cpus(boot, linux, vendor):
+@pytest.mark.vendors("amd")
+def test_dump_of_a_linux_on_two_cpus(boot, linux):
     """Both vCPUs are stopped while they are looked at, wherever they run, and then go on; so it is with a paused VM."""
-    cmdline = "without=apicv" if vendor == "intel" else ""  # else Bochs breaks a guest on several vCPUs: docs/debugging.md
-    machine = boot(LINUX + "cpus = 2\n", linux, cmdline=cmdline, smp=2)
+    machine = boot(LINUX + "cpus = 2\n", linux, smp=2)
     machine.expect(DEMO)
     machine.ask(DEMO, "for n in 1 2; do while :; do :; done & done")
     to_plinth(machine)
