@@ -65,7 +65,7 @@ class Guests:
         self.machine.send("\x01d")
         self.machine.expect(PROMPT)
         before, first = self.stats(), done()
-        self.machine.send("attach " + self.attached + "\r")
+        self.machine.send("console " + self.attached + "\r")
         self.shell(self.attached)
         self.machine.send(command + " &\r\x01d")
         self.machine.expect(PROMPT)

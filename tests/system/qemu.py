@@ -23,10 +23,10 @@ PM_TIMER_HZ = 3579545
 def settle():
     """
     Called in QEMU's process before it begins: all of its threads stay on one CPU, for its emulated CPU may else lose an interrupt
-    (docs/debugging.md, "QEMU"). Tests that run side by side take one each.
+    (docs/debugging.md, "QEMU"). Tests that run side by side take one each; who runs some by hand gets any.
     """
     cpus = sorted(os.sched_getaffinity(0))
-    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "0")))
+    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or os.getpid())
     os.sched_setaffinity(0, {cpus[worker % len(cpus)]})
 
 
