@@ -32,6 +32,7 @@ class Guests:
         subprocess.run([os.path.join(TOP, "guests/demo/build"), folder, os.path.join(TOP, "guests/demo/init"), "net/core/pktgen"], check=True)
         files = {name: os.path.join(folder, name) for name in ("vmlinuz", "initrd.img")}
         self.machine = Qemu(name, make_image(f'[host]\nattach = "{attached}"\n' + config, files), memory="1G", counted=counted, extra=extra)
+        self.machine.time_limit = 900  # nothing is measured in seconds
         self.attached = attached
         self.shell(attached)
         self.guest(attached, "stty cols 250")  # longer commands than a line of a terminal has
