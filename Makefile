@@ -108,7 +108,8 @@ HOST_C := $(wildcard lib/*.c devices/*.c) boot/bootinfo.c arch/x86_64/acpi.c ker
           vmx/task.c vmx/task_load.c vmx/vclock.c vmx/cpuid.c vmx/nested.c vmx/intel/ept.c vmx/intel/controls.c $(wildcard vmx/intel/check*.c) \
           guests/boot.c guests/supervise.c guests/linux.c guests/linux_dmesg.c guests/multiboot.c guests/acpitab.c \
           shell/lineedit.c shell/json.c drivers/pci_scan.c drivers/storage_text.c drivers/nvme_command.c drivers/nvme_queue.c \
-          drivers/ata_command.c drivers/ata_channel.c drivers/ahci_port.c drivers/virtio_queue.c drivers/e1000_ring.c
+          drivers/ata_command.c drivers/ata_channel.c drivers/ahci_port.c drivers/virtio_queue.c drivers/virtio_device.c \
+          drivers/virtio_net.c drivers/virtio_net_ring.c drivers/e1000_ring.c
 HOST_C := $(filter-out lib/string.c,$(wildcard $(HOST_C))) tests/unit/host/host.c
 HOST_FLAGS := -std=gnu17 -O1 -g -Itests/unit/host -I. -I$(B) $(WARN) -fno-omit-frame-pointer -DPLINTH_DEBUG \
               -DPLINTH_VERSION='"$(VERSION)"' -fno-strict-aliasing -fsanitize=address,undefined -fno-sanitize-recover=all

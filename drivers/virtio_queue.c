@@ -4,11 +4,9 @@
 
 #define NO_STATUS 0xff /* no device answers so */
 
-static_assert(offsetof(struct virtio_queue_memory, used) % 128 == 0, "the rings share no cache lines");
-
 void virtio_queue_init(struct virtio_queue *queue)
 {
-    queue->seen = 0;
+    virtio_ring_place(&queue->ring, queue->memory->ring, VIRTIO_SLOTS);
     queue->free_count = VIRTIO_SLOTS;
     for (unsigned i = 0; i < VIRTIO_SLOTS; i++)
         queue->free[i] = (uint8_t)(VIRTIO_SLOTS - 1 - i);
@@ -21,19 +19,14 @@ static uint64_t address(const void *at)
     return virt_to_phys(at).raw;
 }
 
-/* Gives the device the slot's chain of `count` descriptors; the bell may be silent (2.7.10). */
+/* Gives the device the slot's chain of `count` descriptors. */
 static void offer(struct virtio_queue *queue, unsigned id, unsigned count)
 {
-    struct virtio_queue_memory *memory = queue->memory;
-
-    memory->desc[id] = (struct virtq_desc){ .address = address(memory->slot[id].table),
-                                            .length = count * (uint32_t)sizeof(struct virtq_desc),
-                                            .flags = VIRTQ_DESC_INDIRECT };
-    memory->avail.ring[memory->avail.index % VIRTIO_SLOTS] = (uint16_t)id;
-    __atomic_store_n(&memory->avail.index, (uint16_t)(memory->avail.index + 1), __ATOMIC_RELEASE);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (!(__atomic_load_n(&memory->used.flags, __ATOMIC_RELAXED) & VIRTQ_NO_NOTIFY))
-        *queue->bell = queue->number;
+    queue->ring.desc[id] = (struct virtq_desc){ .address = address(queue->memory->slot[id].table),
+                                                .length = count * (uint32_t)sizeof(struct virtq_desc),
+                                                .flags = VIRTQ_DESC_INDIRECT };
+    virtio_ring_put(&queue->ring, id);
+    virtio_ring_tell(&queue->ring);
 }
 
 static void describe(struct virtq_desc *desc, unsigned n, const void *at, uint32_t bytes, unsigned flags)
@@ -165,15 +158,14 @@ static void tell(struct virtio_queue *queue, struct storage_ended *ended)
 
 void virtio_queue_poll(struct virtio_queue *queue)
 {
-    struct virtio_queue_memory *memory = queue->memory;
+    struct virtio_used_entry entry;
     STORAGE_ENDED(ended);
 
     lock_take(&queue->lock);
     for (unsigned i = 0; i < VIRTIO_SLOTS; i++) { /* a device that is not broken has no more */
-        if (__atomic_load_n(&memory->used.index, __ATOMIC_ACQUIRE) == queue->seen)
+        if (!virtio_ring_take(&queue->ring, &entry))
             break;
-        complete(queue, *(volatile uint32_t *)&memory->used.ring[queue->seen % VIRTIO_SLOTS].id, &ended);
-        queue->seen++;
+        complete(queue, entry.id, &ended);
     }
     tell(queue, &ended);
 }
@@ -214,8 +206,7 @@ void virtio_queue_ask_id(struct virtio_queue *queue, char to[VIRTIO_BLK_ID_BYTES
 
 bool virtio_queue_has_id(struct virtio_queue *queue)
 {
-    if (__atomic_load_n(&queue->memory->used.index, __ATOMIC_ACQUIRE) == queue->seen)
-        return false;
-    queue->seen++;
-    return queue->memory->slot[0].status == VIRTIO_BLK_S_OK;
+    struct virtio_used_entry entry;
+
+    return virtio_ring_take(&queue->ring, &entry) && queue->memory->slot[0].status == VIRTIO_BLK_S_OK;
 }

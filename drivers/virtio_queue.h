@@ -5,7 +5,7 @@
 #pragma once
 
 #include "drivers/storage.h"
-#include "hw/virtio.h"
+#include "drivers/virtio_ring.h"
 
 #define VIRTIO_SLOTS 64u /* entries of a ring, a power of two */
 
@@ -24,19 +24,7 @@ static_assert(sizeof(struct virtio_slot_memory) % VIRTQ_DESC_ALIGN == 0, "2.7: a
 
 /* All that a queue shares with the device, at least 4 KiB aligned. */
 struct virtio_queue_memory {
-    struct virtq_desc desc[VIRTIO_SLOTS];
-    struct {
-        uint16_t flags, index, ring[VIRTIO_SLOTS], event;
-    } avail;
-    uint8_t reserved[122];
-    struct {
-        uint16_t flags, index;
-        struct {
-            uint32_t id, bytes;
-        } ring[VIRTIO_SLOTS];
-        uint16_t event;
-    } used;
-    uint8_t reserved_too[504];
+    uint8_t ring[VIRTIO_RING_BYTES(VIRTIO_SLOTS)];
     struct virtio_slot_memory slot[VIRTIO_SLOTS];
 };
 
@@ -46,8 +34,7 @@ struct virtio_queue {
     struct lock lock; /* guards all of it; under it only the watch's timer queue's is taken */
     struct virtio_disk *disk;
     struct virtio_queue_memory *memory;
-    volatile uint16_t *bell;
-    uint16_t number, seen; /* seen: of used.index */
+    struct virtio_ring ring;
     bool refused;
     uint32_t free_count;
     uint8_t free[VIRTIO_SLOTS];
@@ -71,7 +58,7 @@ struct virtio_disk {
     struct virtio_queue *queue[64];
 };
 
-/* All slots free; the pointers are set. */
+/* All slots free, the ring empty; the pointers are set. */
 void virtio_queue_init(struct virtio_queue *queue);
 
 /* As block_ops.submit, for a chosen queue. Any CPU. */

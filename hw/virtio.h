@@ -85,6 +85,10 @@ static_assert(sizeof(struct virtq_packed_desc) == 16, "2.8.13");
 #define VIRTIO_PCI_DEVICE(n) (0x1040u + (n))
 #define VIRTIO_NO_VECTOR     0xffffu
 
+/* 4.1.2.1: the ids of devices that know both the legacy interface and the modern one. */
+#define VIRTIO_PCI_TRANSITIONAL_NET   0x1000u
+#define VIRTIO_PCI_TRANSITIONAL_BLOCK 0x1001u
+
 /* 4.1.4: struct virtio_pci_cap in dwords: id, next, length, type; bar, id; offset; length. */
 #define VIRTIO_PCI_CAP_VENDOR 0x09u /* PCI's capability id */
 #define VIRTIO_PCI_COMMON     1u

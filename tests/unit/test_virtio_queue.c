@@ -33,9 +33,9 @@ static int setup(void **state)
 {
     (void)state;
     disk = (struct virtio_disk){ .queues = 1, .queue = { &queue }, .max_discard = 100, .max_zeroes = 1000 };
-    queue = (struct virtio_queue){
-        .disk = &disk, .memory = aligned_alloc(PAGE_SIZE, 64 * PAGE_SIZE), .bell = &bell, .number = 3
-    };
+    queue = (struct virtio_queue){ .disk = &disk,
+                                   .memory = aligned_alloc(PAGE_SIZE, 64 * PAGE_SIZE),
+                                   .ring = { .bell = &bell, .number = 3 } };
     memset(queue.memory, 0, 64 * PAGE_SIZE);
     virtio_queue_init(&queue);
     bell = 0xffff;
@@ -56,12 +56,12 @@ static unsigned take(const struct virtq_desc **table, unsigned *length)
 {
     unsigned id;
 
-    assert_int_not_equal(queue.memory->avail.index, taken);
-    id = queue.memory->avail.ring[taken++ % VIRTIO_SLOTS];
+    assert_int_not_equal(queue.ring.avail->index, taken);
+    id = queue.ring.avail->ring[taken++ % VIRTIO_SLOTS];
     assert_true(id < VIRTIO_SLOTS);
-    assert_int_equal(queue.memory->desc[id].flags, VIRTQ_DESC_INDIRECT);
-    *table = phys_to_virt(hpa(queue.memory->desc[id].address));
-    *length = queue.memory->desc[id].length / 16;
+    assert_int_equal(queue.ring.desc[id].flags, VIRTQ_DESC_INDIRECT);
+    *table = phys_to_virt(hpa(queue.ring.desc[id].address));
+    *length = queue.ring.desc[id].length / 16;
     for (unsigned i = 0; i < *length; i++) {
         assert_int_equal((*table)[i].flags & VIRTQ_DESC_NEXT, i + 1 < *length);
         assert_true(!((*table)[i].flags & VIRTQ_DESC_NEXT) || (*table)[i].next == i + 1);
@@ -78,7 +78,7 @@ static const struct virtio_blk_header *header(const struct virtq_desc *table)
 /* And ends one: `status` where the chain's last descriptor says. */
 static void answer(unsigned id, uint8_t status)
 {
-    const struct virtq_desc *desc = &queue.memory->desc[id % VIRTIO_SLOTS];
+    const struct virtq_desc *desc = &queue.ring.desc[id % VIRTIO_SLOTS];
 
     if (desc->length) {
         const struct virtq_desc *table = phys_to_virt(hpa(desc->address));
@@ -87,7 +87,7 @@ static void answer(unsigned id, uint8_t status)
         assert_true(last->length == 1 && last->flags == VIRTQ_DESC_WRITE);
         *(uint8_t *)phys_to_virt(hpa(last->address)) = status;
     }
-    queue.memory->used.ring[queue.memory->used.index++ % VIRTIO_SLOTS].id = id;
+    queue.ring.used->ring[queue.ring.used->index++ % VIRTIO_SLOTS].id = id;
 }
 
 static void a_read_goes_and_comes(void **state)
@@ -123,7 +123,7 @@ static void a_read_goes_and_comes(void **state)
 
     read.op = BLOCK_WRITE;
     bell = 0xffff;
-    queue.memory->used.flags = VIRTQ_NO_NOTIFY;
+    queue.ring.used->flags = VIRTQ_NO_NOTIFY;
     assert_int_equal(virtio_queue_submit(&queue, &read), 0);
     assert_int_equal(bell, 0xffff);
     id = take(&table, &length);
@@ -227,14 +227,14 @@ static void lies_are_noticed(void **state)
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(ids); i++) {
         disk.confused = false;
-        queue.memory->used.ring[queue.memory->used.index++ % VIRTIO_SLOTS].id = ids[i];
+        queue.ring.used->ring[queue.ring.used->index++ % VIRTIO_SLOTS].id = ids[i];
         virtio_queue_poll(&queue);
         assert_true(disk.confused);
     }
     disk.confused = false;
     assert_int_equal(virtio_queue_submit(&queue, &flush), 0);
     id = take(&table, &length);
-    queue.memory->used.ring[queue.memory->used.index++ % VIRTIO_SLOTS].id = id + VIRTIO_SLOTS;
+    queue.ring.used->ring[queue.ring.used->index++ % VIRTIO_SLOTS].id = id + VIRTIO_SLOTS;
     virtio_queue_poll(&queue);
     assert_true(disk.confused);
     assert_int_equal(done_count, 0);
@@ -244,7 +244,7 @@ static void lies_are_noticed(void **state)
     virtio_queue_poll(&queue);
     assert_true(disk.confused);
     assert_int_equal(done_count, 1);
-    queue.memory->used.index = (uint16_t)(queue.seen - 1); /* the index ran away */
+    queue.ring.used->index = (uint16_t)(queue.ring.seen - 1); /* the index ran away */
     virtio_queue_poll(&queue);
     assert_int_equal(done_count, 1);
 }

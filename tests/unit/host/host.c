@@ -9,6 +9,7 @@
 #include "arch/x86_64/tsc.h"
 
 uint64_t host_tsc;
+struct timer_queue host_timers = { .next = TIMER_NEVER };
 uint8_t *host_memory;
 char host_log_last[256];
 unsigned host_log_count;
@@ -17,6 +18,11 @@ bool host_log_quiet;
 uint64_t tsc_hz(void)
 {
     return HOST_TSC_HZ;
+}
+
+void tsc_delay_us(unsigned us)
+{
+    host_tsc += us * (HOST_TSC_HZ / 1000000);
 }
 
 void log_line_v(enum log_level level, const char *fmt, va_list args)

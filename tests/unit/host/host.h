@@ -8,6 +8,7 @@
 #define HOST_TSC_HZ UINT64_C(1000000000) /* one tick is one nanosecond in tests */
 
 extern uint64_t host_tsc;
+extern struct timer_queue host_timers; /* for timers that are made for no other */
 
 /* The last line given to the log, and how many there were since the start. */
 extern char host_log_last[256];

@@ -11,3 +11,4 @@ static inline uint64_t tsc_now(void)
 }
 
 uint64_t tsc_hz(void);
+void tsc_delay_us(unsigned us); /* winds it */
