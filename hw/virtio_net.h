@@ -22,6 +22,11 @@
 #define VIRTIO_NET_F_CTRL_VQ        BIT(17)
 #define VIRTIO_NET_F_CTRL_RX        BIT(18)
 
+/* 5.1.2: queues, of a device without VIRTIO_NET_F_MQ (BIT(22)). */
+#define VIRTIO_NET_QUEUE_RECEIVE  0u
+#define VIRTIO_NET_QUEUE_TRANSMIT 1u
+#define VIRTIO_NET_QUEUE_CONTROL  2u
+
 /* 5.1.4: configuration. */
 #define VIRTIO_NET_S_LINK_UP 1u
 

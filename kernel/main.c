@@ -20,6 +20,7 @@
 #include "drivers/net_test.h"
 #include "drivers/storage.h"
 #include "drivers/uart.h"
+#include "drivers/virtio_net.h"
 #include "guests/manager.h"
 #include "io/disks.h"
 #include "guests/netports.h"
@@ -216,6 +217,7 @@ _Noreturn static void main_stack_start(void)
     sched_begin();
     storage_init();
     e1000_init();
+    virtio_net_init();
     if (option("crash", value, sizeof(value)))
         crash_on_request(value);
     if (option("disk-test", serial, sizeof(serial)))

@@ -198,7 +198,7 @@ def server(tmp_path):
 
 
 @pytest.mark.vendors("amd")
-@pytest.mark.parametrize("card", ["e1000", "e1000e"])
+@pytest.mark.parametrize("card", ["e1000", "e1000e", pytest.param("virtio-net-pci,disable-legacy=on", id="virtio-net")])
 def test_uplink(boot, linux, server, card):
     """A guest fetches a file from beyond the machine, by a network whose uplink is the machine's own card."""
     port, checksum = server

@@ -45,12 +45,12 @@ static inline bool rig_receive(struct net_port *port, const struct net_frame *fr
 /* The memory of networks, which are never freed. */
 static inline void rig_memory(void)
 {
-    static const struct frame_range usable[] = { { { PAGE_SIZE }, 16 * MiB - PAGE_SIZE } };
+    static const struct frame_range usable[] = { { { PAGE_SIZE }, 128 * MiB - PAGE_SIZE } };
     struct frame_setup setup = { .usable = usable, .usable_count = 1, .pointer = phys_to_virt };
 
     if (host_memory)
         return;
-    host_memory = aligned_alloc(4 * MiB, 16 * MiB);
+    host_memory = aligned_alloc(4 * MiB, 128 * MiB);
     if (!host_memory || frames_init(&setup))
         abort();
 }
