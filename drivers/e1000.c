@@ -12,7 +12,6 @@
 #define EEPROM_US     10000 /* for a word */
 #define ITR_50_US     195   /* at most 20,000 interrupts a second */
 #define BUFFERS_ORDER 7
-#define MTU           1500
 
 #define INTERRUPTS ((uint32_t)(E1000_INT_LSC | E1000_INT_RXDMT0 | E1000_INT_RXO | E1000_INT_RXT0))
 
@@ -53,7 +52,7 @@ static void interrupt(void *context)
         return;
     if (cause & E1000_INT_LSC)
         look_at_link(card);
-    if (e1000_receive(card, E1000_BATCH) == E1000_BATCH) /* others' turn, then the rest */
+    if (e1000_receive(card, E1000_BATCH) >= E1000_BATCH) /* others' turn, then the rest */
         write32(card, E1000_ICS, (uint32_t)E1000_INT_RXT0);
 }
 
@@ -97,6 +96,8 @@ static int make_rings(struct e1000 *card)
 static int start(struct nic *nic)
 {
     struct e1000 *card = container_of(nic, struct e1000, nic);
+    uint32_t filter = (uint32_t)(E1000_RCTL_EN | E1000_RCTL_UPE | E1000_RCTL_MPE | E1000_RCTL_BAM |
+                                 E1000_RCTL_SECRC);
     int error = make_rings(card);
 
     if (!error)
@@ -114,8 +115,9 @@ static int start(struct nic *nic)
     write32(card, E1000_TCTL, (uint32_t)(E1000_TCTL_EN | E1000_TCTL_PSP) | E1000_TCTL_CT | E1000_TCTL_COLD);
     write32(card, E1000_RDTR, 0);
     write32(card, E1000_ITR, ITR_50_US);
-    write32(card, E1000_RCTL,
-            (uint32_t)(E1000_RCTL_EN | E1000_RCTL_UPE | E1000_RCTL_MPE | E1000_RCTL_BAM | E1000_RCTL_SECRC));
+    if (net_config(nic->port->network)->mtu > NET_MTU)
+        filter |= (uint32_t)E1000_RCTL_LPE;
+    write32(card, E1000_RCTL, filter);
     write32(card, E1000_RDT, E1000_RING - 1);
     (void)read32(card, E1000_ICR);
     write32(card, E1000_IMS, INTERRUPTS);
@@ -196,7 +198,7 @@ static int probe(struct pci_device *device)
     format_text(nic->name, sizeof(nic->name), "pci:%02x:%02x.%x", device->at.bus, device->at.slot,
                 device->at.function);
     format_text(nic->model, sizeof(nic->model), "%s", device->device == E1000_82540EM ? "e1000" : "e1000e");
-    nic->mtu = MTU;
+    nic->mtu = E1000_MTU;
     nic->transmit = e1000_transmit;
     nic->start = start;
     nic->driver = card;

@@ -1,7 +1,7 @@
 /*
  * Intel's 82540EM and 82574L, in the way that both have in common: legacy descriptors, one queue each way, no
- * offloads. A frame is copied into a buffer of the card's; one that comes goes to the network out of its
- * buffer. e1000_ring.c compiles on the host.
+ * offloads. A frame is copied into buffers of the card's, as many as it takes; one that comes goes to the
+ * network out of its buffers. e1000_ring.c compiles on the host.
  */
 #pragma once
 
@@ -11,7 +11,9 @@
 
 #define E1000_RING      256 /* descriptors of a ring: a page */
 #define E1000_MIN_FRAME 60  /* without FCS (IEEE 802.3 3.2.8) */
-#define E1000_BATCH     64  /* frames that one interrupt takes */
+#define E1000_BATCH     64  /* descriptors that one interrupt takes, or a few more */
+#define E1000_PARTS     8   /* buffers of a frame: more than the longest one needs */
+#define E1000_MTU       9000
 
 struct e1000 {
     struct nic nic;
@@ -21,7 +23,7 @@ struct e1000 {
     volatile struct e1000_rx_descriptor *rx;
     uint8_t *rx_buffers;
     unsigned rx_next;
-    bool rx_inside; /* a frame that is longer than a buffer, and so is not taken */
+    bool rx_inside; /* a frame that is longer than E1000_PARTS, and so is not taken */
     uint64_t rx_bad;
     /* Sending: for the holder of the port's lock. The card has those from tx_done to tx_next. */
     volatile struct e1000_tx_descriptor *tx;
@@ -37,7 +39,8 @@ void e1000_init(void);
 /* Fills both rings; tells the card nothing. */
 void e1000_ring_init(struct e1000 *card, uint64_t rx_buffers, uint64_t tx_buffers);
 
-/* Gives at most `most` received frames to the network. Returns how many descriptors it went through. */
+/* Gives received frames to the network, until it went through `most` descriptors, or a few more; returns how
+ * many. */
 unsigned e1000_receive(struct e1000 *card, unsigned most);
 
 /* As net_receive says. */

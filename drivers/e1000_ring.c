@@ -25,34 +25,55 @@ void e1000_ring_init(struct e1000 *card, uint64_t rx_buffers, uint64_t tx_buffer
     card->rx_inside = false;
 }
 
-/* The network is done with the buffer when net_send() returns. */
-static void take(struct e1000 *card, uint8_t *buffer, uint32_t bytes)
+/* How many descriptors the next frame takes, if it is all there, or E1000_PARTS of one that is too long; 0:
+ * it is not. */
+static unsigned next_parts(const struct e1000 *card)
 {
-    struct net_frame frame;
+    for (unsigned i = 0; i < E1000_PARTS; i++) {
+        uint8_t status = card->rx[(card->rx_next + i) % E1000_RING].status;
 
-    net_frame_init(&frame);
-    if (net_frame_add(&frame, buffer, bytes))
-        (void)!net_send(card->nic.port, &frame); /* an uplink has no rate that would hold it back */
+        if (!(status & E1000_DONE))
+            return 0;
+        if (status & E1000_RX_EOP)
+            return i + 1;
+    }
+    return E1000_PARTS;
+}
+
+/* The frame in so many descriptors; false: it is none. They are the driver's until the card is told. */
+static bool gather(struct e1000 *card, unsigned parts, struct net_frame *frame)
+{
+    bool good = !card->rx_inside;
+
+    net_frame_init(frame);
+    for (unsigned i = 0; i < parts; i++) {
+        unsigned at = (card->rx_next + i) % E1000_RING;
+        volatile struct e1000_rx_descriptor *descriptor = &card->rx[at];
+        uint32_t bytes = descriptor->length;
+        bool last = descriptor->status & E1000_RX_EOP;
+
+        if (bytes > E1000_BUFFER || (last && descriptor->errors)) /* valid in the last one only (3.2.3.2) */
+            good = false;
+        else if (!net_frame_add(frame, card->rx_buffers + at * E1000_BUFFER, bytes))
+            good = false;
+        card->rx_inside = !last;
+        descriptor->status = 0;
+    }
+    card->rx_next = (card->rx_next + parts) % E1000_RING;
+    return good && !card->rx_inside;
 }
 
 unsigned e1000_receive(struct e1000 *card, unsigned most)
 {
-    unsigned count = 0;
+    struct net_frame frame;
+    unsigned count = 0, parts;
 
-    for (; count < most; count++) {
-        volatile struct e1000_rx_descriptor *descriptor = &card->rx[card->rx_next];
-        uint8_t status = descriptor->status;
-        uint32_t bytes = descriptor->length;
-
-        if (!(status & E1000_DONE))
-            break;
-        if ((status & E1000_RX_EOP) && !card->rx_inside && !descriptor->errors && bytes <= E1000_BUFFER)
-            take(card, card->rx_buffers + card->rx_next * E1000_BUFFER, bytes);
+    while (count < most && (parts = next_parts(card)) != 0) {
+        if (gather(card, parts, &frame))
+            (void)!net_send(card->nic.port, &frame); /* an uplink has no rate that would hold it back */
         else
             card->rx_bad++;
-        card->rx_inside = !(status & E1000_RX_EOP);
-        descriptor->status = 0;
-        card->rx_next = (card->rx_next + 1) % E1000_RING;
+        count += parts;
     }
     barrier();
     if (count)
@@ -61,36 +82,45 @@ unsigned e1000_receive(struct e1000 *card, unsigned most)
 }
 
 /* The ring is full when one is left: with none, head and tail would be as if it were empty. */
-static bool has_room(struct e1000 *card)
+static bool has_room(struct e1000 *card, unsigned count)
 {
-    unsigned next = (card->tx_next + 1) % E1000_RING;
-
     while (card->tx_done != card->tx_next && (card->tx[card->tx_done].status & E1000_DONE))
         card->tx_done = (card->tx_done + 1) % E1000_RING;
-    return next != card->tx_done;
+    return (card->tx_done + E1000_RING - 1 - card->tx_next) % E1000_RING >= count;
+}
+
+/* The frame's next bytes; what it lacks is zero, not what another frame left there. */
+static void put(struct e1000 *card, const struct net_frame *frame, struct net_cursor *cursor, uint32_t bytes,
+                bool last)
+{
+    volatile struct e1000_tx_descriptor *descriptor = &card->tx[card->tx_next];
+    uint8_t *buffer = card->tx_buffers + card->tx_next * E1000_BUFFER;
+    uint32_t copied = net_copy(frame, cursor, buffer, bytes);
+
+    memset(buffer + copied, 0, bytes - copied);
+    descriptor->length = (uint16_t)bytes;
+    descriptor->checksum_offset = descriptor->checksum_start = 0;
+    descriptor->special = 0;
+    descriptor->command = E1000_TX_FCS | E1000_TX_RS | (last ? E1000_TX_EOP : 0);
+    descriptor->status = 0;
+    card->tx_next = (card->tx_next + 1) % E1000_RING;
 }
 
 bool e1000_transmit(struct net_port *port, const struct net_frame *frame)
 {
     struct e1000 *card = container_of(port->owner, struct e1000, nic);
-    volatile struct e1000_tx_descriptor *descriptor = &card->tx[card->tx_next];
-    uint8_t *buffer = card->tx_buffers + card->tx_next * E1000_BUFFER;
+    uint32_t left = (uint32_t)max_u64(frame->bytes, E1000_MIN_FRAME);
     struct net_cursor cursor = { 0 };
-    uint32_t bytes = frame->bytes;
 
-    if (!card->nic.link || bytes > E1000_BUFFER || !has_room(card))
+    if (!card->nic.link || left > E1000_PARTS * E1000_BUFFER ||
+        !has_room(card, (left + E1000_BUFFER - 1) / E1000_BUFFER))
         return false;
-    net_copy(frame, &cursor, buffer, bytes);
-    if (bytes < E1000_MIN_FRAME) { /* not with what another frame left there */
-        memset(buffer + bytes, 0, E1000_MIN_FRAME - bytes);
-        bytes = E1000_MIN_FRAME;
+    while (left) {
+        uint32_t part = (uint32_t)min_u64(left, E1000_BUFFER);
+
+        left -= part;
+        put(card, frame, &cursor, part, left == 0);
     }
-    descriptor->length = (uint16_t)bytes;
-    descriptor->checksum_offset = descriptor->checksum_start = 0;
-    descriptor->special = 0;
-    descriptor->command = E1000_TX_EOP | E1000_TX_FCS | E1000_TX_RS;
-    descriptor->status = 0;
-    card->tx_next = (card->tx_next + 1) % E1000_RING;
     barrier();
     write32(card, E1000_TDT, card->tx_next);
     return true;

@@ -1,21 +1,29 @@
 #include "drivers/net_test.h"
+#include "arch/x86_64/paging.h"
 #include "io/nic.h"
+#include "kernel/frames.h"
 #include "kernel/log.h"
 #include "kernel/sched.h"
 #include "lib/format.h"
 #include "lib/string.h"
 
-#define SLOTS 64
-#define BYTES (NET_MTU + NET_HEAD)
+#define MTU         9000 /* if the card can */
+#define SLOTS       32   /* a power of two */
+#define BYTES       (MTU + NET_HEAD)
+#define SLOTS_ORDER 7
+
+struct slot {
+    uint32_t bytes;
+    uint8_t data[BYTES];
+};
+
+static_assert(SLOTS * sizeof(struct slot) <= PAGE_SIZE << SLOTS_ORDER, "the slots' memory");
 
 static struct {
     struct net_port *port;
     struct sched_work work;
     unsigned head, tail; /* free-running: the port's lock has the one, the work the other */
-    struct {
-        uint32_t bytes;
-        uint8_t data[BYTES];
-    } slot[SLOTS];
+    struct slot *slot;
 } echo;
 
 /* From inside of the receiving port nothing may be sent, so that is done by a work item. */
@@ -54,17 +62,21 @@ static bool step(struct sched_work *work)
 void net_test(const char *card)
 {
     static const struct net_port_config port = { .name = "net-test/0", .mac = { 2, 0, 0, 0, 0, 1 } };
-    struct network_config config = { .name = "net-test", .mtu = NET_MTU };
+    const struct nic *nic = nic_find(card);
+    struct network_config config = { .name = "net-test",
+                                     .mtu = nic ? (unsigned)min_u64(nic->mtu, MTU) : MTU };
+    hpa_t slots = frames_alloc(SLOTS_ORDER, FRAME_HEAP);
     struct network *network;
 
     format_text(config.uplink, sizeof(config.uplink), "%s", card);
     network = net_make(&config);
-    if (!network || net_add_port(network, &port, &echo.port)) {
+    if (!slots.raw || !network || net_add_port(network, &port, &echo.port)) {
         log_error("net-test: no memory");
         return;
     }
+    echo.slot = phys_to_virt(slots);
     echo.work.step = step;
     net_open(echo.port, receive, NULL, 0);
     nic_connect();
-    log_info("net-test: %s", nic_find(card) ? "echo" : "there is no such card");
+    log_info("net-test: %s", nic ? "echo" : "there is no such card");
 }

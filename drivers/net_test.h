@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Makes a network of its own with the card as its uplink, and an echo in it: a frame for 02:00:00:00:00:01 or
- * for all goes back to who sent it, from that address. Boot CPU, when the drivers have found their cards and
- * before others can take it.
+ * Makes a network of its own with the card as its uplink and an MTU of 9000, or the card's, and an echo in
+ * it: a frame for 02:00:00:00:00:01 or for all goes back to who sent it, from that address. Boot CPU, when
+ * the drivers have found their cards and before others can take it.
  */
 void net_test(const char *card);

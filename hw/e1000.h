@@ -64,6 +64,7 @@
 #define E1000_RCTL_EN  BIT(1)
 #define E1000_RCTL_UPE BIT(3)  /* all unicast frames */
 #define E1000_RCTL_MPE BIT(4)  /* all multicast frames */
+#define E1000_RCTL_LPE BIT(5)  /* frames longer than 1522 bytes, in several buffers */
 #define E1000_RCTL_BAM BIT(15) /* broadcasts */
 #define E1000_RCTL_SECRC                                                                                     \
     BIT(26) /* without checksum (FCS); buffers have 2048 bytes if BSIZE and BSEX are 0                       \

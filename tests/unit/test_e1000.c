@@ -14,15 +14,14 @@ static struct e1000_tx_descriptor tx[E1000_RING];
 static uint8_t rx_buffers[E1000_RING * E1000_BUFFER], tx_buffers[E1000_RING * E1000_BUFFER];
 static struct e1000 card;
 static struct rig_port *vm;
-static uint8_t text[1514];
+static uint8_t text[9014];
 
-static int setup(void **state)
+static void make(unsigned mtu)
 {
-    struct network *network = rig_network(1500, 0);
+    struct network *network = rig_network(mtu, 0);
     struct net_port_config config = { .name = "pci:00:03.0", .uplink = true, .many_macs = true };
     struct net_port_config own = rig_config(1);
 
-    (void)state;
     memset(registers, 0, sizeof(registers));
     memset(rx, 0xff, sizeof(rx));
     memset(tx, 0xff, sizeof(tx));
@@ -34,9 +33,21 @@ static int setup(void **state)
                            .nic = { .link = true } };
     e1000_ring_init(&card, 0x100000, 0x200000);
     vm = rig_add(network, &own, 0);
-    if (net_add_port(network, &config, &card.nic.port))
-        return -1;
+    assert_int_equal(net_add_port(network, &config, &card.nic.port), 0);
     net_open(card.nic.port, e1000_transmit, &card.nic, 0);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    make(1500);
+    return 0;
+}
+
+static int setup_long(void **state)
+{
+    (void)state;
+    make(9000);
     return 0;
 }
 
@@ -98,24 +109,55 @@ static void bad_frames_are_not_taken(void **state)
 {
     (void)state;
     arrive(0, 60, 3, 0x80); /* an error */
-    arrive(1, 2048, 1, 0);  /* longer than a buffer: two parts, of which the second looks like a frame */
+    arrive(1, 2048, 1, 0);  /* longer than is allowed: two parts, of which the second looks like a frame */
     arrive(2, 60, 3, 0);
     arrive(3, 2049, 3, 0); /* what cannot be */
     arrive(4, 60, 3, 0);
     assert_int_equal(e1000_receive(&card, 64), 5);
     assert_int_equal(vm->received, 1);
     assert_int_equal(vm->frame[0].data[59], 4);
-    assert_int_equal(card.rx_bad, 4);
+    assert_int_equal(card.rx_bad, 2);
+    assert_int_equal(card.nic.port->counts.drop[NET_DROP_LONG], 1);
     arrive(5, 5, 3, 0);
     assert_int_equal(e1000_receive(&card, 64), 1);
     assert_int_equal(card.nic.port->counts.drop[NET_DROP_SHORT], 1);
+    for (unsigned i = 6; i < 6 + 11; i++) /* longer than any frame can be, twice */
+        arrive(i, 2048, i == 6 + 10 ? 3 : 1, 0);
+    assert_int_equal(e1000_receive(&card, 64), 11);
+    for (unsigned i = 17; i < 17 + 8; i++)
+        arrive(i, 2048, 1, 0);
+    assert_int_equal(e1000_receive(&card, 64), 8);
+    arrive(25, 60, 3, 0); /* its end */
+    arrive(26, 60, 3, 0);
+    assert_int_equal(e1000_receive(&card, 64), 2);
+    assert_int_equal(card.rx_bad, 6);
+    assert_int_equal(vm->received, 2);
+    assert_int_equal(vm->frame[1].data[59], 26);
+}
+
+static void long_frames_are_received(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 1000; i += 5) {
+        const uint8_t *data = vm->frame[i / 5 % RIG_KEEP].data;
+
+        for (unsigned k = 0; k < 4; k++)
+            arrive(i + k, 2048, 1, 0x80);              /* errors are the last one's to tell */
+        assert_int_equal(e1000_receive(&card, 64), 0); /* it is not all there yet */
+        arrive(i + 4, 9014 - 4 * 2048, 3, 0);
+        assert_int_equal(e1000_receive(&card, 64), 5);
+        assert_int_equal(vm->received, i / 5 + 1);
+        assert_int_equal(vm->frame[i / 5 % RIG_KEEP].bytes, 9014);
+        assert_true(data[2047] == (uint8_t)i && data[9013] == (uint8_t)(i + 4));
+    }
+    assert_int_equal(card.rx_bad, 0);
 }
 
 static void send(size_t bytes, unsigned fill)
 {
     memset(text, (int)fill, sizeof(text));
     memcpy(text, "\2\0\0\0\0\x99\2\0\0\0\0\1\x88\xb5", 14);
-    assert_int_equal(rig_send_facts(vm, text, bytes, 100, NULL), 0);
+    assert_int_equal(rig_send_facts(vm, text, bytes, 200, NULL), 0);
 }
 
 static void frames_are_sent(void **state)
@@ -134,6 +176,33 @@ static void frames_are_sent(void **state)
         assert_memory_equal(buffer, text, 200 + i);
         tx[i % E1000_RING].status = E1000_DONE;
     }
+}
+
+static void long_frames_are_sent(void **state)
+{
+    static const unsigned sizes[] = { 2048, 2049, 4096, 9014 };
+
+    (void)state;
+    for (unsigned i = 0, at = 0; i < 1000; i++) {
+        unsigned size = sizes[i % 4], left = size;
+
+        send(size, i);
+        for (const uint8_t *from = text; left; at++) {
+            struct e1000_tx_descriptor *descriptor = &tx[at % E1000_RING];
+            unsigned part = left < E1000_BUFFER ? left : E1000_BUFFER;
+
+            left -= part;
+            assert_int_equal(descriptor->length, part);
+            assert_int_equal(descriptor->command, left ? 0x0a : 0x0b);
+            assert_memory_equal(tx_buffers + at % E1000_RING * E1000_BUFFER, from, part);
+            descriptor->status = E1000_DONE;
+            from += part;
+        }
+        assert_int_equal(reg(E1000_TDT), at % E1000_RING);
+    }
+    for (unsigned i = 0; i < 52; i++)
+        send(9014, 1);
+    assert_int_equal(card.nic.port->counts.drop[NET_DROP_ROOM], 1); /* 51 times 5 */
 }
 
 static void short_frames_are_padded_with_zeroes(void **state)
@@ -176,6 +245,8 @@ int main(void)
         TEST(a_batch_is_bounded),
         TEST(bad_frames_are_not_taken),
         TEST(frames_are_sent),
+        cmocka_unit_test_setup_teardown(long_frames_are_received, setup_long, teardown),
+        cmocka_unit_test_setup_teardown(long_frames_are_sent, setup_long, teardown),
         TEST(short_frames_are_padded_with_zeroes),
         TEST(a_full_ring_or_a_missing_cable_takes_nothing),
     };
