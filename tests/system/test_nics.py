@@ -20,7 +20,12 @@ uplink = "UPLINK"
 """
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PROMPT = r"plinth> "
-MODELS = {"e1000": "e1000", "e1000e": "e1000e", "virtio-net": "virtio-net-pci,disable-legacy=on"}  # as QEMU calls them
+MODELS = {  # as QEMU calls them, and the board
+    "e1000": ("e1000", "q35"),
+    "e1000e": ("e1000e", "q35"),
+    "virtio-net": ("virtio-net-pci,disable-legacy=on", "q35"),
+    "virtio-net-line": ("virtio-net-pci,vectors=0", "pc"),  # with the transitional id
+}
 OURS = bytes.fromhex("525400aabbcc")
 ECHO = bytes.fromhex("020000000001")
 
@@ -38,17 +43,20 @@ class Cable:
             except OSError:
                 self.here.close()
         self.here.settimeout(60)
+        self.options = {}
         if vendor == "intel":
             self.address = "pci:00:02.0"
             self.to = b"\xff" * 6  # Bochs' backend lets nothing through but broadcasts and what is for the card's own address
-            self.extra = ["pci: enabled=1, chipset=i440fx, slot1=e1000",
-                          f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=socket, ethdev={self.there[1]}"]
+            self.options["extra"] = ["pci: enabled=1, chipset=i440fx, slot1=e1000",
+                                     f"e1000: enabled=1, mac=52:54:00:12:34:56, ethmod=socket, ethdev={self.there[1]}"]
         else:
             self.address = "pci:00:03.0"
             self.to = ECHO
             ends = [f"{end}.type=inet,{end}.host=127.0.0.1,{end}.port={port}"
                     for end, port in (("local", self.there[1]), ("remote", self.there[1] + 1))]
-            self.extra = ["-netdev", "dgram,id=cable," + ",".join(ends), "-device", f"{MODELS[model]},netdev=cable,addr=3,mac=52:54:00:12:34:56"]
+            device, self.options["machine"] = MODELS[model]
+            self.options["extra"] = ["-netdev", "dgram,id=cable," + ",".join(ends),
+                                     "-device", f"{device},netdev=cable,id=card,addr=3,mac=52:54:00:12:34:56"]
 
     def send(self, frame):
         self.here.sendto(frame, self.there)
@@ -72,7 +80,7 @@ def frame(to, payload, sender=OURS):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_frames_go_both_ways(boot, guest, cable, vendor):
-    machine = boot(CONFIG.replace("UPLINK", cable.address), {"halt.elf": guest("halt")}, cmdline="net-test=" + cable.address, extra=cable.extra)
+    machine = boot(CONFIG.replace("UPLINK", cable.address), {"halt.elf": guest("halt")}, cmdline="net-test=" + cable.address, **cable.options)
     machine.expect(cable.address + r": (e1000e?|virtio-net), address 52:54:00:12:34:56", timeout=90)
     machine.expect(r"net-test: echo")
     machine.expect(r"plinth: ready")
@@ -91,6 +99,10 @@ def test_frames_go_both_ways(boot, guest, cable, vendor):
         for payload in payloads:
             cable.send(frame(cable.to, payload))
         assert [cable.receive()[14:] for _ in payloads] == payloads
+    if vendor == "amd":
+        for how, said in (("off", "down"), ("on", "up")):
+            machine.monitor(f"set_link card {how}")
+            machine.expect(rf"{cable.address} \([a-z0-9-]+\): link {said}")
     machine.send("\r")
     machine.expect(PROMPT)
     text, count = machine.ask(PROMPT, "networks"), len(lengths) + 1001
@@ -99,7 +111,7 @@ def test_frames_go_both_ways(boot, guest, cable, vendor):
 
 @pytest.mark.parametrize("model", ["e1000", "e1000e"])
 def test_a_capture_shows_what_comes_in(boot, guest, cable, tmp_path):
-    machine = boot(CONFIG.replace("UPLINK", cable.address), {"halt.elf": guest("halt")}, extra=cable.extra)
+    machine = boot(CONFIG.replace("UPLINK", cable.address), {"halt.elf": guest("halt")}, **cable.options)
     machine.expect("network lan0: connected to " + cable.address, timeout=90)
     machine.expect(r"plinth: ready")
     machine.expect(PROMPT)
