@@ -23,6 +23,12 @@ static bool is_link_up(const struct vnet *vnet)
     return vnet->config.status & VIRTIO_NET_S_LINK_UP;
 }
 
+/* Pairs that the driver has queues for. */
+static unsigned pairs_of(const struct vnet *vnet, uint64_t driver_features)
+{
+    return driver_features & VIRTIO_NET_F_MQ ? vnet->config.max_virtqueue_pairs : 1;
+}
+
 /* --- Sending: 5.1.6.2 */
 
 /* The first `bytes` of the readable part; false: it is shorter. *segment and *offset stand behind them. */
@@ -70,9 +76,18 @@ static bool make_frame(const struct vring_chain *chain, const struct vring_segme
     return true;
 }
 
-/* Sends what is there. True: not all, and the timer is to come for the rest at *at. */
-static bool send_some(struct vnet *vnet, struct vvirtio_queue *queue, unsigned *left, uint64_t *at)
+/* As net_send(). */
+static int send_frame(struct vnet *vnet, struct net_frame *frame, unsigned pair)
 {
+    if (vvirtio_has(&vnet->virtio, VIRTIO_NET_F_MQ))
+        vnet_steer_sent(&vnet->steer, frame, pair);
+    return net_send(vnet->port, frame);
+}
+
+/* Sends what is there. True: not all, and the timer is to come for the rest at *at. */
+static bool send_some(struct vnet *vnet, unsigned pair, unsigned *left, uint64_t *at)
+{
+    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_SEND(pair)];
     struct vring_segment segment[SEND_SEGMENTS];
     struct vring_chain chain;
     struct net_frame frame;
@@ -83,7 +98,7 @@ static bool send_some(struct vnet *vnet, struct vvirtio_queue *queue, unsigned *
         if (vvirtio_pop(&vnet->virtio, queue, &chain, segment, SEND_SEGMENTS) != 1)
             return false;
         if (likely(make_frame(&chain, segment, &frame) && is_link_up(vnet)) &&
-            net_send(vnet->port, &frame) == -EAGAIN) {
+            send_frame(vnet, &frame, pair) == -EAGAIN) {
             vvirtio_rewind(queue, &mark);
             *at = net_ready_at(vnet->port);
             return true;
@@ -98,9 +113,9 @@ static bool send_some(struct vnet *vnet, struct vvirtio_queue *queue, unsigned *
  * All that waits, with the driver's doorbell muted meanwhile. A driver that goes on making frames on another
  * CPU does not keep this one: the rest is left to the timer, before which others have their turn.
  */
-static void send(struct vnet *vnet)
+static void send(struct vnet *vnet, unsigned pair)
 {
-    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_SEND];
+    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_SEND(pair)];
     unsigned left = TURN;
     uint64_t at = 0;
     bool later;
@@ -109,10 +124,10 @@ static void send(struct vnet *vnet)
     if (queue->running) {
         vring_disable_notify(&queue->ring);
         do
-            later = send_some(vnet, queue, &left, &at);
+            later = send_some(vnet, pair, &left, &at);
         while (!later && vring_enable_notify(&queue->ring));
         if (later)
-            timer_arm(&vnet->again, at);
+            timer_arm(&vnet->sender[pair].again, at);
     }
     lock_release(&queue->lock);
     vvirtio_interrupt(&vnet->virtio, queue);
@@ -120,7 +135,9 @@ static void send(struct vnet *vnet)
 
 static void send_again(struct timer *timer)
 {
-    send(container_of(timer, struct vnet, again));
+    struct vnet_sender *sender = container_of(timer, struct vnet_sender, again);
+
+    send(sender->vnet, (unsigned)(sender - sender->vnet->sender));
 }
 
 /* --- Receiving: 5.1.6.4 */
@@ -192,7 +209,8 @@ static void fill(struct vvirtio_queue *queue, const struct room *room, const str
 static bool receive(struct net_port *port, const struct net_frame *frame)
 {
     struct vnet *vnet = port->owner;
-    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_RECEIVE];
+    unsigned pair = vnet->pairs > 1 ? vnet_steer_receiver(&vnet->steer, frame, vnet->pairs) : 0;
+    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_RECEIVE(pair)];
     struct room room;
     bool found;
 
@@ -238,27 +256,52 @@ static void open_port(struct vnet *vnet)
         net_close(vnet->port);
 }
 
+static uint8_t set_offloads(struct vnet *vnet, const uint8_t *data)
+{
+    uint64_t offloads;
+
+    memcpy(&offloads, data, sizeof(offloads));
+    if (offloads & ~(vnet->virtio.s.driver_features & GUEST_OFFLOADS))
+        return VIRTIO_NET_ERR;
+    vnet->offloads = offloads;
+    open_port(vnet);
+    return VIRTIO_NET_OK;
+}
+
+/*
+ * 5.1.6.5.5: behind the answer no other pair receives. What is sent on one, the driver has made before: it
+ * goes out.
+ */
+static uint8_t set_pairs(struct vnet *vnet, const uint8_t *data)
+{
+    uint16_t pairs;
+
+    memcpy(&pairs, data, sizeof(pairs));
+    if (pairs == 0 || pairs > pairs_of(vnet, vnet->virtio.s.driver_features))
+        return VIRTIO_NET_ERR;
+    net_hold(vnet->port);
+    vnet->pairs = pairs;
+    net_let_go(vnet->port);
+    return VIRTIO_NET_OK;
+}
+
 /*
  * Receive modes and address lists are acknowledged only: they are a driver's offer to do with less, and a
  * guest gets the frames for its own address and those for many in any case, and no others.
  */
 static uint8_t obey(struct vnet *vnet, const uint8_t *command, uint64_t bytes)
 {
-    uint64_t offloads;
-
     if (command[0] == VIRTIO_NET_CTRL_RX && command[1] <= VIRTIO_NET_CTRL_RX_LAST && bytes == 3)
         return VIRTIO_NET_OK;
     if (command[0] == VIRTIO_NET_CTRL_MAC && command[1] == VIRTIO_NET_CTRL_MAC_TABLE_SET && bytes >= 10)
         return VIRTIO_NET_OK;
-    if (command[0] != VIRTIO_NET_CTRL_OFFLOADS || command[1] != VIRTIO_NET_CTRL_OFFLOADS_SET || bytes != 10 ||
-        !vvirtio_has(&vnet->virtio, VIRTIO_NET_F_GUEST_OFFLOADS))
-        return VIRTIO_NET_ERR;
-    memcpy(&offloads, command + 2, sizeof(offloads));
-    if (offloads & ~(vnet->virtio.s.driver_features & GUEST_OFFLOADS))
-        return VIRTIO_NET_ERR;
-    vnet->offloads = offloads;
-    open_port(vnet);
-    return VIRTIO_NET_OK;
+    if (command[0] == VIRTIO_NET_CTRL_MQ && command[1] == VIRTIO_NET_CTRL_MQ_PAIRS_SET && bytes == 4 &&
+        vvirtio_has(&vnet->virtio, VIRTIO_NET_F_MQ))
+        return set_pairs(vnet, command + 2);
+    if (command[0] == VIRTIO_NET_CTRL_OFFLOADS && command[1] == VIRTIO_NET_CTRL_OFFLOADS_SET && bytes == 10 &&
+        vvirtio_has(&vnet->virtio, VIRTIO_NET_F_GUEST_OFFLOADS))
+        return set_offloads(vnet, command + 2);
+    return VIRTIO_NET_ERR;
 }
 
 /* A command's one byte of answer, if there is room for it. Returns what was written. */
@@ -280,9 +323,8 @@ static uint32_t answer(struct vnet *vnet, const struct vring_chain *chain,
 }
 
 /* Not more than a driver can have made that waits for its answers. */
-static void control(struct vnet *vnet)
+static void control(struct vnet *vnet, struct vvirtio_queue *queue)
 {
-    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_CONTROL];
     struct vring_segment segment[CONTROL_SEGMENTS];
     struct vring_chain chain;
 
@@ -308,16 +350,20 @@ static void control(struct vnet *vnet)
 
 /* --- Life */
 
+/* Without VIRTIO_NET_F_MQ a queue behind the control queue is nobody's, should a driver have set one up. */
 static void notified(void *device, unsigned queue)
 {
     struct vnet *vnet = device;
+    unsigned pairs = pairs_of(vnet, vnet->virtio.s.driver_features);
 
-    if (queue == VNET_SEND)
-        send(vnet);
-    else if (queue == VNET_RECEIVE)
-        mute(&vnet->virtio.queue[VNET_RECEIVE]);
+    if (queue == VNET_CONTROL(pairs))
+        control(vnet, &vnet->virtio.queue[queue]);
+    else if (queue > VNET_CONTROL(pairs))
+        return;
+    else if (queue % 2)
+        send(vnet, queue / 2);
     else
-        control(vnet);
+        mute(&vnet->virtio.queue[queue]);
 }
 
 static void started(void *device)
@@ -328,14 +374,22 @@ static void started(void *device)
     open_port(vnet);
 }
 
-/* A reset under way: the queues have stopped by themselves, which leaves the port. */
+/* The queues have stopped: what is left are the timers and the port. */
+static void stop(struct vnet *vnet)
+{
+    for (unsigned i = 0; i < VNET_MAX_PAIRS; i++)
+        timer_cancel(&vnet->sender[i].again);
+    net_close(vnet->port);
+    vnet_steer_reset(&vnet->steer);
+}
+
 static void was_reset(void *device)
 {
     struct vnet *vnet = device;
 
-    timer_cancel(&vnet->again);
-    net_close(vnet->port);
+    stop(vnet);
     vnet->offloads = 0;
+    vnet->pairs = 1;
 }
 
 static uint32_t config_read(void *device, unsigned index)
@@ -348,21 +402,22 @@ static uint32_t config_read(void *device, unsigned index)
 }
 
 void vnet_init(struct vnet *vnet, const struct gmem *mem, struct vlapic_bus *bus, struct timer_queue *queue,
-               struct net_port *port)
+               struct net_port *port, unsigned pairs)
 {
     static const struct vvirtio_ops ops = {
         .notified = notified, .config_read = config_read, .started = started, .reset = was_reset
     };
-    static const struct vvirtio_kind kind = {
+    const struct vvirtio_kind kind = {
         .id = VIRTIO_ID_NET,
         .class_code = CLASS_ETHERNET,
-        .queues = VNET_QUEUES,
+        .queues = VNET_QUEUES(pairs),
         .queue_size = VNET_QUEUE_SIZE,
         .features = VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_IDX | VIRTIO_F_PACKED | VIRTIO_F_RING_RESET |
                     VIRTIO_NET_F_CSUM | GUEST_OFFLOADS | VIRTIO_NET_F_GUEST_OFFLOADS | VIRTIO_NET_F_MTU |
                     VIRTIO_NET_F_MAC | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 |
                     VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_HOST_UFO | VIRTIO_NET_F_MRG_RXBUF |
-                    VIRTIO_NET_F_STATUS | VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_CTRL_RX,
+                    VIRTIO_NET_F_STATUS | VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_CTRL_RX |
+                    (pairs > 1 ? VIRTIO_NET_F_MQ : 0),
         .config_size = sizeof(struct virtio_net_config),
         .ops = &ops,
     };
@@ -371,9 +426,12 @@ void vnet_init(struct vnet *vnet, const struct gmem *mem, struct vlapic_bus *bus
     vnet->port = port;
     memcpy(vnet->config.mac, port->config.mac, sizeof(vnet->config.mac));
     vnet->config.status = VIRTIO_NET_S_LINK_UP;
-    vnet->config.max_virtqueue_pairs = 1;
+    vnet->config.max_virtqueue_pairs = (uint16_t)pairs;
     vnet->config.mtu = (uint16_t)net_config(port->network)->mtu;
-    timer_init(&vnet->again, queue, send_again);
+    for (unsigned i = 0; i < VNET_MAX_PAIRS; i++) {
+        timer_init(&vnet->sender[i].again, queue, send_again);
+        vnet->sender[i].vnet = vnet;
+    }
     vvirtio_init(&vnet->virtio, &kind, mem, bus, vnet);
 }
 
@@ -403,27 +461,29 @@ void vnet_save(struct vnet *vnet, struct vnet_state *out)
 {
     vvirtio_save(&vnet->virtio, &out->virtio);
     out->offloads = vnet->offloads;
+    out->pairs = vnet->pairs;
 }
 
 int vnet_check(const struct vnet *vnet, const struct vnet_state *state)
 {
-    uint64_t may = state->virtio.status & VIRTIO_DRIVER_OK ? state->virtio.driver_features & GUEST_OFFLOADS
-                                                           : 0;
+    uint64_t features = state->virtio.status & VIRTIO_DRIVER_OK ? state->virtio.driver_features : 0;
 
-    if (state->offloads & ~may)
+    if ((state->offloads & ~(features & GUEST_OFFLOADS)) || state->pairs == 0 ||
+        state->pairs > pairs_of(vnet, features))
         return -EINVAL;
     return vvirtio_check(&vnet->virtio, &state->virtio);
 }
 
-/* What the driver had made and not been asked for is sent. */
+/* What the driver had made and not been asked for is sent. Which flow had been sent where is not kept. */
 void vnet_load(struct vnet *vnet, const struct vnet_state *state)
 {
-    net_close(vnet->port);
-    timer_cancel(&vnet->again);
+    stop(vnet);
     vvirtio_load(&vnet->virtio, &state->virtio);
     vnet->offloads = state->offloads;
+    vnet->pairs = (unsigned)state->pairs;
     if (!(state->virtio.status & VIRTIO_DRIVER_OK))
         return;
     open_port(vnet);
-    timer_arm(&vnet->again, 0);
+    for (unsigned i = 0; i < pairs_of(vnet, state->virtio.driver_features); i++)
+        timer_arm(&vnet->sender[i].again, 0);
 }

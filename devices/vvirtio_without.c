@@ -26,7 +26,8 @@ static const struct {
     { "net-tso", VIRTIO_ID_NET, NET_HOST | NET_GUEST },
     { "net-mrg-rxbuf", VIRTIO_ID_NET, VIRTIO_NET_F_MRG_RXBUF },
     { "net-ctrl-vq", VIRTIO_ID_NET,
-      VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_CTRL_RX | VIRTIO_NET_F_GUEST_OFFLOADS },
+      VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_CTRL_RX | VIRTIO_NET_F_GUEST_OFFLOADS | VIRTIO_NET_F_MQ },
+    { "net-mq", VIRTIO_ID_NET, VIRTIO_NET_F_MQ },
     { "net-status", VIRTIO_ID_NET, VIRTIO_NET_F_STATUS },
     { "net-mtu", VIRTIO_ID_NET, VIRTIO_NET_F_MTU },
     { "blk-mq", VIRTIO_ID_BLOCK, VIRTIO_BLK_F_MQ },
@@ -37,7 +38,7 @@ static const struct {
 
 const char vvirtio_without_names[] =
     "packed, indirect, event-idx, ring-reset, net-csum, net-guest-csum, net-tso, "
-    "net-mrg-rxbuf, net-ctrl-vq, net-status, net-mtu, blk-mq, blk-topology, "
+    "net-mrg-rxbuf, net-ctrl-vq, net-mq, net-status, net-mtu, blk-mq, blk-topology, "
     "blk-discard, blk-write-zeroes";
 
 static bool withheld[ARRAY_SIZE(table)];

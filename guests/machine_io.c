@@ -118,6 +118,7 @@ static int create_disks(struct machine *m)
 
 static int create_nics(struct machine *m)
 {
+    unsigned pairs = (unsigned)min_u64(m->config->cpus, VNET_MAX_PAIRS);
     int err = 0;
 
     for (unsigned i = 0; i < m->config->nic_count && !err; i++) {
@@ -125,7 +126,7 @@ static int create_nics(struct machine *m)
 
         if (!port)
             continue; /* the log has said why */
-        vnet_init(&m->nics[i], &m->vm.mem, &m->apics, &this_cpu()->timers, port);
+        vnet_init(&m->nics[i], &m->vm.mem, &m->apics, &this_cpu()->timers, port, pairs);
         err = vnet_attach(&m->nics[i], &m->pci, i);
     }
     return err;

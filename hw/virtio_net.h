@@ -21,6 +21,7 @@
 #define VIRTIO_NET_F_STATUS         BIT(16)
 #define VIRTIO_NET_F_CTRL_VQ        BIT(17)
 #define VIRTIO_NET_F_CTRL_RX        BIT(18)
+#define VIRTIO_NET_F_MQ             BIT(22) /* several pairs of queues */
 
 /* 5.1.2: queues, of a device without VIRTIO_NET_F_MQ (BIT(22)). */
 #define VIRTIO_NET_QUEUE_RECEIVE  0u
@@ -33,7 +34,7 @@
 struct virtio_net_config {
     uint8_t mac[6];
     uint16_t status;
-    uint16_t max_virtqueue_pairs;
+    uint16_t max_virtqueue_pairs; /* with VIRTIO_NET_F_MQ */
     uint16_t mtu;
 };
 static_assert(sizeof(struct virtio_net_config) == 12, "5.1.4");
@@ -57,5 +58,7 @@ static_assert(sizeof(struct virtio_net_hdr) == 12, "5.1.6");
 #define VIRTIO_NET_CTRL_MAC           1u
 #define VIRTIO_NET_CTRL_MAC_TABLE_SET 0u /* 5.1.6.5.2: two lists of addresses to be let through */
 #define VIRTIO_NET_CTRL_RX_LAST       5u
+#define VIRTIO_NET_CTRL_MQ            4u
+#define VIRTIO_NET_CTRL_MQ_PAIRS_SET  0u /* 5.1.6.5.5: le16: the first so many pairs are used */
 #define VIRTIO_NET_CTRL_OFFLOADS      5u
 #define VIRTIO_NET_CTRL_OFFLOADS_SET  0u /* le64: VIRTIO_NET_F_GUEST_ bits that stay on */

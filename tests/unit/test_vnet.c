@@ -5,20 +5,9 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "devices/vnet.h"
 #include "devices/vvirtio_without.h"
-#include "tests/unit/net_rig.h"
-#include "tests/unit/virtio_rig.h"
+#include "tests/unit/vnet_rig.h"
 
-#define DATA   0x180000u
-#define HEADER sizeof(struct virtio_net_hdr)
-#define ALL                                                                                                  \
-    (VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_NET_F_MRG_RXBUF |        \
-     VIRTIO_NET_F_GUEST_OFFLOADS | VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_CTRL_RX | VIRTIO_NET_F_STATUS)
-
-static struct vnet vnet;
-static struct net_port *port;
-static struct rig_port *peer;
 static const struct {
     uint64_t features;
 } rings[] = { { 0 },
@@ -26,62 +15,11 @@ static const struct {
               { VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT },
               { VIRTIO_F_EVENT_IDX | VIRTIO_F_PACKED } };
 
-static void begin(uint64_t rate)
-{
-    struct network *network;
-    struct net_port_config config = rig_config(1), other = rig_config(2);
-
-    rig_init();
-    host_tsc = HOST_TSC_HZ;
-    network = rig_network(1500, 0);
-    config.rate = rate;
-    assert_int_equal(net_add_port(network, &config, &port), 0);
-    peer = rig_add(network, &other, NET_TAKES_CSUM | NET_TAKES_TCP4);
-    vnet_init(&vnet, &mem, &apics, &board.queue, port);
-    rig_attach(&vnet.virtio);
-}
-
 static int setup(void **state)
 {
     (void)state;
-    begin(0);
+    begin(0, 1);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_close(port);
-    free(peer);
-    host_gmem_free(&mem);
-    return 0;
-}
-
-/* A frame of ours, or to us, behind a header; returns the bytes of both. */
-static uint32_t make(uint8_t *at, unsigned from, unsigned to, uint32_t payload)
-{
-    memset(at, 0, HEADER);
-    memcpy(at + HEADER, (uint8_t[]){ 2, 0, 0, 0, 0, (uint8_t)to, 2, 0, 0, 0, 0, (uint8_t)from, 0x88, 0xb5 },
-           14);
-    for (uint32_t i = 0; i < payload; i++)
-        at[HEADER + 14 + i] = (uint8_t)(i * 3);
-    return HEADER + 14 + payload;
-}
-
-/* Sends what lies at DATA, in buffers of `piece` bytes. */
-static void send_pieces(uint32_t bytes, uint32_t piece)
-{
-    struct virtq_buffer b[64];
-    unsigned n = 0;
-    uint16_t id;
-    uint32_t length;
-
-    for (uint32_t at = 0; at < bytes; at += piece)
-        b[n++] = (struct virtq_buffer){ DATA + at, (uint32_t)min_u64(piece, bytes - at), false };
-    virtq_add(&q[VNET_SEND], b, n);
-    kick(VNET_SEND);
-    assert_true(virtq_get(&q[VNET_SEND], &id, &length));
-    assert_int_equal(length, 0);
 }
 
 static void it_says_what_it_is(void **state)
@@ -97,7 +35,7 @@ static void it_says_what_it_is(void **state)
     assert_int_equal(get(0x200a, 2), 1500);
     assert_true((rig_offered() & ALL) == ALL);
     assert_false(port->open);
-    rig_start(0, VNET_QUEUES, 16);
+    rig_start(0, VNET_QUEUES(1), 16);
     assert_true(port->open);
     assert_int_equal(port->takes, 0);
 }
@@ -109,7 +47,7 @@ static void frames_are_sent(void **state)
 
     (void)state;
     for (unsigned r = 0; r < ARRAY_SIZE(rings); r++) {
-        rig_start(rings[r].features, VNET_QUEUES, 64);
+        rig_start(rings[r].features, VNET_QUEUES(1), 64);
         for (unsigned i = 0; i < ARRAY_SIZE(pieces); i++) {
             uint32_t bytes = make(at, 1, 2, 100 + i);
             const struct rig_frame *frame;
@@ -121,7 +59,7 @@ static void frames_are_sent(void **state)
             assert_int_equal(frame->bytes, bytes - HEADER);
             assert_memory_equal(frame->data, at + HEADER, frame->bytes);
             /* In a split ring with the event index, for the one that is asked for: the first. */
-            assert_int_equal(came(1 + VNET_SEND), i == 0 || r != 2);
+            assert_int_equal(came(1 + VNET_SEND(0)), i == 0 || r != 2);
         }
     }
 }
@@ -133,7 +71,7 @@ static void offloads_pass(void **state)
     struct virtio_net_hdr *header = (struct virtio_net_hdr *)(void *)at;
 
     (void)state;
-    rig_start(VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, VNET_QUEUES, 64);
+    rig_start(VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4, VNET_QUEUES(1), 64);
     make(at, 1, 2, 20000);
     *header = (struct virtio_net_hdr){ NET_NEEDS_CSUM | NET_DATA_VALID, NET_GSO_TCP4, 54, 1400, 34, 16, 0 };
     send_pieces(HEADER + 20014, 4096);
@@ -155,23 +93,6 @@ static void offloads_pass(void **state)
     assert_int_equal(status(), 0xf);
 }
 
-static void give(uint64_t at, uint32_t bytes)
-{
-    virtq_add(&q[VNET_RECEIVE], &(struct virtq_buffer){ at, bytes, true }, 1);
-    kick(VNET_RECEIVE);
-}
-
-/* From the peer: `bytes` in all, header included. Returns whether it was received. */
-static bool from_peer(uint32_t payload)
-{
-    static uint8_t text[NET_FRAME_MAX + HEADER];
-    uint64_t before = port->counts.received;
-
-    make(text, 2, 1, payload);
-    assert_int_equal(rig_send(peer, text + HEADER, 14 + payload), 0);
-    return port->counts.received != before;
-}
-
 static void frames_are_received(void **state)
 {
     uint8_t *at = gmem_ptr(&mem, gpa(DATA), 1), expected[2000];
@@ -180,13 +101,13 @@ static void frames_are_received(void **state)
 
     (void)state;
     for (unsigned r = 0; r < ARRAY_SIZE(rings); r++) {
-        rig_start(rings[r].features, VNET_QUEUES, 16);
+        rig_start(rings[r].features, VNET_QUEUES(1), 16);
         assert_false(from_peer(100));
         give(DATA, 1600);
         memset(at, 0xee, 2000);
         assert_true(from_peer(100));
-        assert_true(came(1 + VNET_RECEIVE));
-        assert_true(virtq_get(&q[VNET_RECEIVE], &id, &length));
+        assert_true(came(1 + VNET_RECEIVE(0)));
+        assert_true(virtq_get(&q[VNET_RECEIVE(0)], &id, &length));
         assert_int_equal(length, HEADER + 114);
         make(expected, 2, 1, 100);
         expected[10] = 1; /* num_buffers */
@@ -202,16 +123,16 @@ static void small_buffers_wait(void **state)
     uint32_t length;
 
     (void)state;
-    rig_start(0, VNET_QUEUES, 16);
+    rig_start(0, VNET_QUEUES(1), 16);
     give(DATA, 200);
     give(DATA + 0x1000, 200);
     assert_false(from_peer(300));
     assert_int_equal(port->counts.drop[NET_DROP_ROOM], 1);
-    assert_false(virtq_get(&q[VNET_RECEIVE], &id, &length));
+    assert_false(virtq_get(&q[VNET_RECEIVE(0)], &id, &length));
     assert_true(from_peer(100));
     assert_true(from_peer(100));
     assert_false(from_peer(100));
-    assert_true(virtq_get(&q[VNET_RECEIVE], &id, &length) && virtq_get(&q[VNET_RECEIVE], &id, &length));
+    assert_true(virtq_get(&q[VNET_RECEIVE(0)], &id, &length) && virtq_get(&q[VNET_RECEIVE(0)], &id, &length));
     assert_int_equal(status(), 0xf);
 }
 
@@ -223,14 +144,14 @@ static void buffers_are_merged(void **state)
 
     (void)state;
     for (unsigned r = 0; r < ARRAY_SIZE(rings); r++) {
-        rig_start(rings[r].features | VIRTIO_NET_F_MRG_RXBUF, VNET_QUEUES, 16);
+        rig_start(rings[r].features | VIRTIO_NET_F_MRG_RXBUF, VNET_QUEUES(1), 16);
         for (unsigned i = 0; i < 4; i++)
             give(DATA + i * 300, 300);
         assert_false(from_peer(1400)); /* there is not so much room: nothing is taken */
         assert_true(from_peer(700));
         for (unsigned i = 0; i < 3; i++)
-            assert_true(virtq_get(&q[VNET_RECEIVE], &id, &length[i]));
-        assert_false(virtq_get(&q[VNET_RECEIVE], &id, &length[3]));
+            assert_true(virtq_get(&q[VNET_RECEIVE(0)], &id, &length[i]));
+        assert_false(virtq_get(&q[VNET_RECEIVE(0)], &id, &length[3]));
         assert_int_equal(length[0] + length[1] + length[2], HEADER + 714);
         assert_int_equal(length[1], 300);
         make(expected, 2, 1, 700);
@@ -248,35 +169,16 @@ static void nonsense_in_the_second_buffer_breaks_the_ring(void **state)
 
     (void)state;
     for (unsigned r = 0; r < ARRAY_SIZE(rings); r++) {
-        rig_start(rings[r].features | VIRTIO_NET_F_MRG_RXBUF, VNET_QUEUES, 16);
+        rig_start(rings[r].features | VIRTIO_NET_F_MRG_RXBUF, VNET_QUEUES(1), 16);
         give(DATA, 300);
         give(UINT64_MAX - 4096, 300);
         assert_false(from_peer(400));
         assert_int_equal(status(), 0x4f);
         vnet_save(&vnet, &saved);
-        assert_true(saved.virtio.queue[VNET_RECEIVE].ring.broken);
+        assert_true(saved.virtio.queue[VNET_RECEIVE(0)].ring.broken);
         assert_int_equal(vnet_check(&vnet, &saved), 0);
         assert_true(vvirtio_is_idle(&vnet.virtio));
     }
-}
-
-/* Returns the answer. */
-static uint8_t command(uint8_t class, uint8_t what, const void *data, uint32_t bytes)
-{
-    uint8_t *at = gmem_ptr(&mem, gpa(DATA), 1);
-    struct virtq_buffer b[3] = { { DATA, 2, false }, { DATA + 2, bytes, false }, { DATA + 64, 1, true } };
-    uint16_t id;
-    uint32_t length;
-
-    at[0] = class;
-    at[1] = what;
-    memcpy(at + 2, data, bytes);
-    at[64] = 0xaa;
-    virtq_add(&q[VNET_CONTROL], b, 3);
-    kick(VNET_CONTROL);
-    assert_true(virtq_get(&q[VNET_CONTROL], &id, &length));
-    assert_int_equal(length, 1);
-    return at[64];
 }
 
 static void commands_are_obeyed(void **state)
@@ -285,7 +187,7 @@ static void commands_are_obeyed(void **state)
     uint8_t data[40] = { 0 };
 
     (void)state;
-    rig_start(ALL | VIRTIO_F_EVENT_IDX, VNET_QUEUES, 16);
+    rig_start(ALL | VIRTIO_F_EVENT_IDX, VNET_QUEUES(1), 16);
     assert_int_equal(port->takes, NET_TAKES_CSUM | NET_TAKES_TCP4);
     assert_int_equal(command(VIRTIO_NET_CTRL_RX, 0, data, 1), VIRTIO_NET_OK);
     assert_int_equal(command(VIRTIO_NET_CTRL_RX, 6, data, 1), VIRTIO_NET_ERR);
@@ -310,20 +212,20 @@ static void a_rate_holds_frames_back(void **state)
     unsigned sent;
 
     teardown(state);
-    begin(1000000); /* 125 000 bytes a second, 625 at once */
-    rig_start(VIRTIO_F_EVENT_IDX, VNET_QUEUES, 16);
+    begin(1000000, 1); /* 125 000 bytes a second, 625 at once */
+    rig_start(VIRTIO_F_EVENT_IDX, VNET_QUEUES(1), 16);
     at = virtq_at(&q[0], DATA);
     bytes = make(at, 1, 2, 1000);
     for (unsigned i = 0; i < 5; i++)
-        virtq_add(&q[VNET_SEND], &(struct virtq_buffer){ DATA, bytes, false }, 1);
-    kick(VNET_SEND);
+        virtq_add(&q[VNET_SEND(0)], &(struct virtq_buffer){ DATA, bytes, false }, 1);
+    kick(VNET_SEND(0));
     sent = peer->received;
     assert_in_range(sent, 1, 3);
     assert_true(timer_queue_next(&board.queue) != TIMER_NEVER);
     advance(&board, 100000000);
     assert_int_equal(peer->received, 5);
     for (unsigned i = 0; i < 5; i++)
-        assert_true(virtq_get(&q[VNET_SEND], &id, &length));
+        assert_true(virtq_get(&q[VNET_SEND(0)], &id, &length));
     assert_true(vvirtio_is_idle(&vnet.virtio));
 }
 
@@ -332,7 +234,7 @@ static void a_cable_can_be_pulled(void **state)
     uint8_t *at = gmem_ptr(&mem, gpa(DATA), 1);
 
     (void)state;
-    rig_start(ALL, VNET_QUEUES, 16);
+    rig_start(ALL, VNET_QUEUES(1), 16);
     give(DATA + 0x4000, 1600);
     vnet_set_link(&vnet, false);
     assert_true(came(0));
@@ -349,13 +251,13 @@ static void a_cable_can_be_pulled(void **state)
 static void a_reset_closes_the_port(void **state)
 {
     (void)state;
-    rig_start(ALL, VNET_QUEUES, 16);
+    rig_start(ALL, VNET_QUEUES(1), 16);
     give(DATA, 1600);
     put(VIRTIO_COMMON_STATUS, 1, 0);
     assert_int_equal(status(), 0);
     assert_false(port->open);
     assert_false(from_peer(64));
-    rig_start(ALL, VNET_QUEUES, 16);
+    rig_start(ALL, VNET_QUEUES(1), 16);
     give(DATA, 1600);
     vnet_reset(&vnet);
     assert_false(port->open);
@@ -369,7 +271,7 @@ static void state_is_kept(void **state)
     uint64_t offloads = VIRTIO_NET_F_GUEST_CSUM;
 
     (void)state;
-    rig_start(ALL, VNET_QUEUES, 16);
+    rig_start(ALL, VNET_QUEUES(1), 16);
     give(DATA, 1600);
     assert_int_equal(command(VIRTIO_NET_CTRL_OFFLOADS, 0, &offloads, 8), VIRTIO_NET_OK);
     vnet_save(&vnet, &saved);
@@ -394,16 +296,23 @@ static void features_can_be_withheld(void **state)
     assert_true(rig_offered() & VIRTIO_NET_F_HOST_TSO4);
     teardown(NULL);
     assert_int_equal(vvirtio_without("net-csum"), 0);
-    begin(0);
+    begin(0, 1);
     assert_false(rig_offered() & (VIRTIO_NET_F_CSUM | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_UFO));
     assert_int_equal(rig_offered() & (VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_F_PACKED),
                      VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_F_PACKED);
+    teardown(NULL);
+    begin(0, VNET_MAX_PAIRS);
+    assert_true(rig_offered() & VIRTIO_NET_F_MQ);
+    teardown(NULL);
+    assert_int_equal(vvirtio_without("net-ctrl-vq"), 0);
+    begin(0, VNET_MAX_PAIRS);
+    assert_false(rig_offered() & (VIRTIO_NET_F_CTRL_VQ | VIRTIO_NET_F_MQ));
     teardown(NULL);
     assert_true(strlen(vvirtio_without_names) < sizeof(names));
     strcpy(names, vvirtio_without_names);
     for (char *name = strtok(names, ", "); name; name = strtok(NULL, ", "))
         assert_int_equal(vvirtio_without(name), 0);
-    begin(0);
+    begin(0, VNET_MAX_PAIRS);
     assert_int_equal(rig_offered(), VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MAC);
 }
 
