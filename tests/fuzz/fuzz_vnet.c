@@ -71,7 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     for (unsigned i = 0; i < 4; i++) {
         guest_kick(&vnet.virtio, queues - 1); /* commands, or none if the driver has one pair */
-        guest_kick(&vnet.virtio, VNET_SEND(0));
+        for (unsigned pair = 0; pair < pairs; pair++)
+            guest_kick(&vnet.virtio, VNET_SEND(pair));
         send_to_guest(&material, data[0] * 12u + i);
         guest_kick(&vnet.virtio, VNET_CONTROL(1)); /* or the second pair's buffers to receive */
         guest_kick(&vnet.virtio, VNET_RECEIVE(0));

@@ -49,6 +49,12 @@ static uint8_t set_pairs(unsigned pairs)
     return command(VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_PAIRS_SET, &(uint16_t){ (uint16_t)pairs }, 2);
 }
 
+/* Whether the driver need not tell of buffers in a split ring (2.7.10). */
+static bool is_muted(unsigned queue)
+{
+    return *(const uint16_t *)(const void *)gmem_ptr(&mem, gpa(q[queue].device), 2) & VIRTQ_NO_NOTIFY;
+}
+
 static void start(uint64_t features, unsigned pairs)
 {
     rig_start(features, VNET_QUEUES(PAIRS), 16);
@@ -109,6 +115,8 @@ static void the_driver_enables_pairs(void **state)
 
     (void)state;
     start(MQ, 1);
+    for (unsigned pair = 0; pair < PAIRS; pair++)
+        assert_true(is_muted(VNET_RECEIVE(pair)) && !is_muted(VNET_SEND(pair)));
     send_flow(3, 5);
     for (unsigned flow = 0; flow < 16; flow++)
         assert_int_equal(receiver(flow), 0);

@@ -154,6 +154,11 @@ static struct packet by_port_6(unsigned n)
     return make(V6, 1, 1000 + n, 2, 80, 6, true, 0);
 }
 
+static struct packet by_port_behind_options(unsigned n)
+{
+    return make(V4, 1, 1000 + n, 2, 80, 17, false, 40);
+}
+
 static struct packet by_address(unsigned n)
 {
     struct packet packet = make(V4, 1, 0, n, 0, 0, false, 0);
@@ -182,6 +187,7 @@ static void flows_are_told_apart(void **state)
     assert_true(apart(by_host) > 100);
     assert_true(apart(by_host_6) > 100);
     assert_true(apart(by_port_6) > 100);
+    assert_true(apart(by_port_behind_options) > 100);
     assert_true(apart(by_address) > 100);
     assert_int_equal(apart(by_port_of_icmp), 1);
     assert_int_equal(apart(by_port_of_fragment), 1);
