@@ -5,7 +5,7 @@
 
 #define CLASS_ETHERNET 0x020000u
 
-/* What the driver may leave on or off once it has it (5.1.6.5.6). */
+/* What the driver may leave on or off once it has it (5.1.6.5.8). */
 #define GUEST_OFFLOADS                                                                                       \
     (VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN |  \
      VIRTIO_NET_F_GUEST_UFO)
@@ -205,16 +205,33 @@ static void fill(struct vvirtio_queue *queue, const struct room *room, const str
     }
 }
 
+/* The queue for a frame, with its lock, or another one while that is reset (5.1.6.5.6); NULL: none runs. */
+static struct vvirtio_queue *take_receiver(struct vnet *vnet, const struct net_frame *frame)
+{
+    unsigned pair = vnet->pairs > 1 ? vnet_steer_receiver(&vnet->steer, frame, vnet->pairs) : 0;
+
+    for (unsigned i = 0; i < vnet->pairs; i++) {
+        struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_RECEIVE(pair)];
+
+        lock_take(&queue->lock);
+        if (likely(queue->running))
+            return queue;
+        lock_release(&queue->lock);
+        pair = (pair + 1) % vnet->pairs;
+    }
+    return NULL;
+}
+
 /* Called by the switch, see vnet.h. */
 static bool receive(struct net_port *port, const struct net_frame *frame)
 {
     struct vnet *vnet = port->owner;
-    unsigned pair = vnet->pairs > 1 ? vnet_steer_receiver(&vnet->steer, frame, vnet->pairs) : 0;
-    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_RECEIVE(pair)];
+    struct vvirtio_queue *queue = take_receiver(vnet, frame);
     struct room room;
     bool found;
 
-    lock_take(&queue->lock);
+    if (unlikely(!queue))
+        return false;
     found = find_room(vnet, queue, &room, sizeof(struct virtio_net_hdr) + frame->bytes);
     if (likely(found))
         fill(queue, &room, frame);
@@ -269,7 +286,7 @@ static uint8_t set_offloads(struct vnet *vnet, const uint8_t *data)
 }
 
 /*
- * 5.1.6.5.5: behind the answer no other pair receives. What is sent on one, the driver has made before: it
+ * 5.1.6.5.6: behind the answer no other pair receives. What is sent on one, the driver has made before: it
  * goes out.
  */
 static uint8_t set_pairs(struct vnet *vnet, const uint8_t *data)

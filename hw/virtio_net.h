@@ -59,6 +59,6 @@ static_assert(sizeof(struct virtio_net_hdr) == 12, "5.1.6");
 #define VIRTIO_NET_CTRL_MAC_TABLE_SET 0u /* 5.1.6.5.2: two lists of addresses to be let through */
 #define VIRTIO_NET_CTRL_RX_LAST       5u
 #define VIRTIO_NET_CTRL_MQ            4u
-#define VIRTIO_NET_CTRL_MQ_PAIRS_SET  0u /* 5.1.6.5.5: le16: the first so many pairs are used */
+#define VIRTIO_NET_CTRL_MQ_PAIRS_SET  0u /* 5.1.6.5.6: le16: the first so many pairs are used */
 #define VIRTIO_NET_CTRL_OFFLOADS      5u
 #define VIRTIO_NET_CTRL_OFFLOADS_SET  0u /* le64: VIRTIO_NET_F_GUEST_ bits that stay on */

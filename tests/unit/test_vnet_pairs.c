@@ -95,6 +95,13 @@ static void send_flow(unsigned pair, unsigned flow)
     assert_true(came(1 + VNET_SEND(pair)));
 }
 
+static void reset_queue(unsigned queue)
+{
+    put(VIRTIO_COMMON_QUEUE_SELECT, 2, queue);
+    put(VIRTIO_COMMON_QUEUE_RESET, 2, 1);
+    assert_int_equal(get(VIRTIO_COMMON_QUEUE_RESET, 2), 0);
+}
+
 static void it_says_how_many(void **state)
 {
     (void)state;
@@ -209,9 +216,7 @@ static void each_pair_has_its_timer(void **state)
         assert_true(timer_armed(&vnet.sender[pair].again));
     }
     assert_in_range(peer->received, 1, 3);
-    put(VIRTIO_COMMON_QUEUE_SELECT, 2, VNET_SEND(2));
-    put(VIRTIO_COMMON_QUEUE_RESET, 2, 1);
-    assert_int_equal(get(VIRTIO_COMMON_QUEUE_RESET, 2), 0);
+    reset_queue(VNET_SEND(2));
     advance(&board, 1000000000);
     assert_int_equal(peer->received, 9);
     for (unsigned pair = 0; pair < PAIRS; pair++)
@@ -221,7 +226,7 @@ static void each_pair_has_its_timer(void **state)
     assert_true(vvirtio_is_idle(&vnet.virtio));
 }
 
-/* 2.6.1: others go on; frames for it are lost until it is there again. */
+/* 2.6.1: others go on, and get the frames for it until it is there again. */
 static void one_queue_is_reset(void **state)
 {
     uint64_t features = MQ | VIRTIO_F_RING_RESET;
@@ -230,15 +235,21 @@ static void one_queue_is_reset(void **state)
     start(features, PAIRS);
     for (unsigned pair = 0; pair < PAIRS; pair++)
         send_flow(pair, 1000 + pair);
-    put(VIRTIO_COMMON_QUEUE_SELECT, 2, VNET_RECEIVE(1));
-    put(VIRTIO_COMMON_QUEUE_RESET, 2, 1);
-    assert_int_equal(get(VIRTIO_COMMON_QUEUE_RESET, 2), 0);
+    reset_queue(VNET_RECEIVE(1));
     for (unsigned pair = 0; pair < PAIRS; pair++)
-        assert_int_equal(receiver(1000 + pair), pair == 1 ? NOWHERE : pair);
+        assert_int_equal(receiver(1000 + pair), pair == 1 ? 2 : pair);
+    reset_queue(VNET_RECEIVE(0));
+    assert_int_equal(set_pairs(2), VIRTIO_NET_OK);
+    assert_int_equal(receiver(1001), NOWHERE);
     assert_int_equal(port->counts.drop[NET_DROP_ROOM], 1);
+    assert_int_equal(set_pairs(PAIRS), VIRTIO_NET_OK);
+    reset_queue(VNET_RECEIVE(2));
+    reset_queue(VNET_RECEIVE(3));
+    assert_int_equal(receiver(1001), NOWHERE);
     rig_queue(VNET_RECEIVE(1), 16, features);
     fill_up(1);
-    assert_int_equal(receiver(1001), 1);
+    for (unsigned pair = 0; pair < PAIRS; pair++)
+        assert_int_equal(receiver(1000 + pair), 1);
     assert_int_equal(vnet.pairs, PAIRS);
 }
 
