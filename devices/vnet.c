@@ -76,18 +76,17 @@ static bool make_frame(const struct vring_chain *chain, const struct vring_segme
     return true;
 }
 
-/* As net_send(). */
-static int send_frame(struct vnet *vnet, struct net_frame *frame, unsigned pair)
+/* As net_send(). A queue that runs has its features. */
+static int send_frame(struct vnet *vnet, const struct vvirtio_queue *queue, struct net_frame *frame)
 {
-    if (vvirtio_has(&vnet->virtio, VIRTIO_NET_F_MQ))
-        vnet_steer_sent(&vnet->steer, frame, pair);
+    if (unlikely(vnet->virtio.s.driver_features & VIRTIO_NET_F_MQ))
+        vnet_steer_sent(&vnet->steer, frame, (unsigned)(queue - vnet->virtio.queue) / 2);
     return net_send(vnet->port, frame);
 }
 
 /* Sends what is there. True: not all, and the timer is to come for the rest at *at. */
-static bool send_some(struct vnet *vnet, unsigned pair, unsigned *left, uint64_t *at)
+static bool send_some(struct vnet *vnet, struct vvirtio_queue *queue, unsigned *left, uint64_t *at)
 {
-    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_SEND(pair)];
     struct vring_segment segment[SEND_SEGMENTS];
     struct vring_chain chain;
     struct net_frame frame;
@@ -98,7 +97,7 @@ static bool send_some(struct vnet *vnet, unsigned pair, unsigned *left, uint64_t
         if (vvirtio_pop(&vnet->virtio, queue, &chain, segment, SEND_SEGMENTS) != 1)
             return false;
         if (likely(make_frame(&chain, segment, &frame) && is_link_up(vnet)) &&
-            send_frame(vnet, &frame, pair) == -EAGAIN) {
+            send_frame(vnet, queue, &frame) == -EAGAIN) {
             vvirtio_rewind(queue, &mark);
             *at = net_ready_at(vnet->port);
             return true;
@@ -124,7 +123,7 @@ static void send(struct vnet *vnet, unsigned pair)
     if (queue->running) {
         vring_disable_notify(&queue->ring);
         do
-            later = send_some(vnet, pair, &left, &at);
+            later = send_some(vnet, queue, &left, &at);
         while (!later && vring_enable_notify(&queue->ring));
         if (later)
             timer_arm(&vnet->sender[pair].again, at);
@@ -205,33 +204,35 @@ static void fill(struct vvirtio_queue *queue, const struct room *room, const str
     }
 }
 
-/* The queue for a frame, with its lock, or another one while that is reset (5.1.6.5.6); NULL: none runs. */
-static struct vvirtio_queue *take_receiver(struct vnet *vnet, const struct net_frame *frame)
+/* Of several pairs that receive: the queue for a frame, or another one while that is reset (5.1.6.5.6). */
+static struct vvirtio_queue *choose_receiver(struct vnet *vnet, const struct net_frame *frame)
 {
-    unsigned pair = vnet->pairs > 1 ? vnet_steer_receiver(&vnet->steer, frame, vnet->pairs) : 0;
+    unsigned pairs = vnet->pairs, pair = vnet_steer_receiver(&vnet->steer, frame, pairs);
+    struct vvirtio_queue *queue;
+    bool running;
 
-    for (unsigned i = 0; i < vnet->pairs; i++) {
-        struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_RECEIVE(pair)];
-
+    for (unsigned i = 0; i < pairs; i++, pair = (pair + 1) % pairs) {
+        queue = &vnet->virtio.queue[VNET_RECEIVE(pair)];
         lock_take(&queue->lock);
-        if (likely(queue->running))
-            return queue;
+        running = queue->running;
         lock_release(&queue->lock);
-        pair = (pair + 1) % vnet->pairs;
+        if (likely(running))
+            break;
     }
-    return NULL;
+    return queue;
 }
 
 /* Called by the switch, see vnet.h. */
 static bool receive(struct net_port *port, const struct net_frame *frame)
 {
     struct vnet *vnet = port->owner;
-    struct vvirtio_queue *queue = take_receiver(vnet, frame);
+    struct vvirtio_queue *queue = &vnet->virtio.queue[VNET_RECEIVE(0)];
     struct room room;
     bool found;
 
-    if (unlikely(!queue))
-        return false;
+    if (unlikely(vnet->pairs > 1))
+        queue = choose_receiver(vnet, frame);
+    lock_take(&queue->lock);
     found = find_room(vnet, queue, &room, sizeof(struct virtio_net_hdr) + frame->bytes);
     if (likely(found))
         fill(queue, &room, frame);
