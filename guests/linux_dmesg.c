@@ -206,7 +206,7 @@ bool linux_dmesg_search(struct linux_dmesg *dmesg)
     if (dmesg->found || dmesg->slot >= dmesg->mem->count || dmesg->tries >= MAX_TRIES)
         return false;
     for (uint64_t end = dmesg->at + GMEM_CHUNK; dmesg->at < end;) {
-        const uint8_t *page = gmem_ptr(dmesg->mem, gpa(slot->base.raw + dmesg->at), PAGE_SIZE);
+        const uint8_t *page = gmem_peek(dmesg->mem, gpa(slot->base.raw + dmesg->at), PAGE_SIZE);
 
         dmesg->at += PAGE_SIZE;
         if (!page || memcmp(page, NOTE_START, strlen(NOTE_START)) != 0)

@@ -143,6 +143,12 @@ static void emulate_insn(struct vcpu *vcpu, const struct insn *insn)
     }
 }
 
+/* RAM that was away is back, or the VM is at its end: the guest does again what led here. */
+static __attribute__((noinline)) bool came_back(const struct vcpu *vcpu)
+{
+    return gmem_find(&vcpu->vm->mem, vcpu->exit.memory.at, 1) || vcpu->vm->dead;
+}
+
 void exit_memory(struct vcpu *vcpu)
 {
     enum code_size code = vmx_ops->code_size(vcpu);
@@ -150,6 +156,8 @@ void exit_memory(struct vcpu *vcpu)
     struct emu_fault fault;
     int err;
 
+    if (unlikely(vcpu->vm->balloon) && came_back(vcpu))
+        return;
     if (unlikely(vcpu->exit.memory.walk || vcpu->exit.memory.fetch || vcpu->exit.memory.delivering) &&
         is_hopeless(vcpu))
         return;

@@ -12,7 +12,7 @@ uint64_t gmem_size(const struct gmem *mem)
     return total;
 }
 
-uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size)
+static inline uint8_t *find(const struct gmem *mem, gpa_t at, size_t size, bool fill)
 {
     uint64_t in_chunk = at.raw % GMEM_CHUNK;
 
@@ -21,12 +21,27 @@ uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size)
     for (unsigned i = 0; i < mem->count; i++) {
         const struct gmem_slot *slot = &mem->slot[i];
         uint64_t offset = at.raw - slot->base.raw;
+        uint8_t *chunk;
 
         /* Slots are whole chunks, so a range inside one chunk that starts in the slot ends in it. */
-        if (offset < slot->size)
-            return slot->chunk[offset / GMEM_CHUNK] + in_chunk;
+        if (offset >= slot->size)
+            continue;
+        chunk = __atomic_load_n(&slot->chunk[offset / GMEM_CHUNK], __ATOMIC_ACQUIRE);
+        if (unlikely(!chunk))
+            chunk = fill && mem->fill ? mem->fill(mem, i, offset / GMEM_CHUNK) : NULL;
+        return chunk ? chunk + in_chunk : NULL;
     }
     return NULL;
+}
+
+uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size)
+{
+    return find(mem, at, size, true);
+}
+
+uint8_t *gmem_peek(const struct gmem *mem, gpa_t at, size_t size)
+{
+    return find(mem, at, size, false);
 }
 
 /* The part of [at, at + size) that lies in the chunk of `at`. */

@@ -28,6 +28,8 @@ struct vcpu_intc {
     bool (*send)(void *context, uint32_t id, uint32_t icr);
     /* Paravirtual EOI by an aligned word of guest memory; NULL: not any more. INIT and reset end it. */
     void (*set_eoi_word)(void *context, uint32_t *word);
+    /* Whether that word lies in the `size` bytes at `host`. While the vCPU is off the CPUs. */
+    bool (*uses)(void *context, const uint8_t *host, size_t size);
     /* PEND_TIMER was posted. */
     void (*timer_due)(void *context);
     /* The vCPU was reset by INIT. */

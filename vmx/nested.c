@@ -59,6 +59,7 @@ int nested_create(struct vm *vm, const struct ptab_format *format, uint32_t ram_
 {
     int err;
 
+    vm->ram_flags = ram_flags;
     vm->nested_memory = (struct ptab_memory){ table_alloc, table_free, table_pointer, NULL, vm };
     err = ptab_init(&vm->nested, format, &vm->nested_memory);
     if (err)
@@ -75,6 +76,16 @@ int nested_create(struct vm *vm, const struct ptab_format *format, uint32_t ram_
 void nested_destroy(struct vm *vm)
 {
     ptab_destroy(&vm->nested);
+}
+
+int nested_unmap_chunk(struct vm *vm, gpa_t at)
+{
+    return ptab_unmap(&vm->nested, at.raw, GMEM_CHUNK);
+}
+
+int nested_map_chunk(struct vm *vm, gpa_t at, const uint8_t *host)
+{
+    return ptab_map(&vm->nested, at.raw, virt_to_phys(host), GMEM_CHUNK, vm->ram_flags);
 }
 
 int nested_map_page(struct vm *vm, gpa_t at, hpa_t page)

@@ -19,6 +19,13 @@ int nested_create(struct vm *vm, const struct ptab_format *format, uint32_t ram_
 void nested_destroy(struct vm *vm);
 
 /*
+ * Removes or restores the mapping of a chunk of RAM, `host` its address; larger pages are split. -ENOMEM with
+ * nothing changed. With vm->ram; to remove, with all vCPUs off the CPUs, whose TLBs are the caller's.
+ */
+int nested_unmap_chunk(struct vm *vm, gpa_t at) __must_check;
+int nested_map_chunk(struct vm *vm, gpa_t at, const uint8_t *host) __must_check;
+
+/*
  * Maps a 4 KiB page that is no RAM of the guest's, in place of what was there: to be read and written, not
  * executed, write-back. The page stays the caller's, who keeps it until nested_destroy(). -EINVAL if either
  * address is no multiple of 4 KiB or not one that the format can hold; -ENOMEM.

@@ -95,9 +95,14 @@ struct vmexit {
     union {
         struct {
             gpa_t at;
-            bool write, fetch;
-            bool walk;           /* the access was the CPU's own, to the guest's page tables */
-            bool delivering;     /* while an event was being delivered */
+            union {
+                struct {
+                    bool write, fetch;
+                    bool walk;       /* the access was the CPU's own, to the guest's page tables */
+                    bool delivering; /* while an event was being delivered */
+                };
+                uint32_t access; /* the four: 0 or 1 if only `write` may be true, as it is mostly */
+            };
             uint8_t bytes_count; /* instruction bytes that the CPU has fetched already; 0: none */
             const uint8_t *bytes;
         } memory;
@@ -228,6 +233,9 @@ struct vmx_ops {
     /* What the TLB holds of the vCPU's translations goes before it is entered again. While it is not loaded.
      */
     void (*flush_tlb)(struct vcpu *vcpu);
+
+    /* The same and more: the VM's nested table has changed. After put_away(). */
+    void (*flush_nested)(struct vcpu *vcpu);
 
     void (*set_cr8)(struct vcpu *vcpu, uint8_t cr8); /* the task priority that the guest reads in CR8 */
 

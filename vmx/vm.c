@@ -4,6 +4,7 @@
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "vmx/guestmap.h"
+#include "vmx/reclaim.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
@@ -102,6 +103,10 @@ int vm_create_memory(struct vm *vm, uint64_t size)
     err = fill_slot(vm, gpa(0), low);
     if (!err && size > low)
         err = fill_slot(vm, gpa(GUEST_HIGH_BASE), size - low);
+    if (vm->balloon)
+        vm->mem.fill = reclaim_on_demand;
+    else
+        vm->mem.direct = low;
     if (!err)
         err = vmx_ops->memory_create(vm);
     if (err)

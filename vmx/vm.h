@@ -29,6 +29,11 @@ struct vm {
     struct gmem mem;
     struct ptab nested; /* guest physical to host physical */
     struct ptab_memory nested_memory;
+    uint32_t ram_flags; /* how the nested table maps RAM */
+    bool balloon;       /* chunks of its RAM may be taken away; set before vm_create_memory() */
+    struct lock ram;    /* for `nested` and mem's chunks, if so. Rank: before the frames' */
+    uint64_t away;      /* chunks that are away */
+    uint64_t refills;   /* that came back since power-on */
     struct vclock clock;
     struct lock devices; /* for all below, and for every device model but the local APICs. Rank: the first */
     struct iobus ports, mmio;

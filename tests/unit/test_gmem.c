@@ -26,6 +26,7 @@ static int setup(void **state)
     high_chunks[0] = calloc(1, GMEM_CHUNK);
     mem = (struct gmem){
         .count = 2,
+        .direct = LOW_SIZE,
         .slot = { { gpa(0), LOW_SIZE, low_chunks }, { gpa(HIGH_BASE), HIGH_SIZE, high_chunks } },
         .hole_base = gpa(HOLE),
         .hole_size = HOLE_SIZE,
@@ -173,6 +174,47 @@ static void test_empty_copy(void **state)
     assert_int_equal(gmem_write(&mem, gpa(UINT64_MAX), NULL, 0), 0);
 }
 
+static unsigned fills;
+
+static uint8_t *fill(const struct gmem *from, unsigned slot, uint64_t chunk)
+{
+    assert_ptr_equal(from, &mem);
+    assert_int_equal(slot, 0);
+    assert_int_equal(chunk, 1);
+    fills++;
+    if (fills > 1)
+        return NULL;
+    mem.slot[0].chunk[1] = low_chunks[1] = calloc(1, GMEM_CHUNK);
+    return mem.slot[0].chunk[1];
+}
+
+/* A chunk that is away comes back when it is asked for, but not to somebody who only looks. */
+static void test_away(void **state)
+{
+    uint8_t *places[2] = { low_chunks[0], NULL }, byte;
+
+    (void)state;
+    fills = 0;
+    mem.direct = 0;
+    mem.slot[0].chunk = places;
+    free(low_chunks[1]);
+    low_chunks[1] = NULL;
+    assert_null(gmem_ptr(&mem, gpa(GMEM_CHUNK + 5), 1)); /* nobody brings it back */
+    mem.fill = fill;
+    assert_null(gmem_peek(&mem, gpa(GMEM_CHUNK + 5), 1));
+    assert_ptr_equal(gmem_peek(&mem, gpa(5), 1), low_chunks[0] + 5);
+    assert_int_equal(fills, 0);
+    assert_ptr_equal(gmem_ptr(&mem, gpa(5), 1), low_chunks[0] + 5);
+    assert_int_equal(gmem_write(&mem, gpa(GMEM_CHUNK - 2), "abcd", 4), 0);
+    assert_int_equal(fills, 1);
+    assert_memory_equal(low_chunks[1], "cd", 2);
+    assert_ptr_equal(gmem_ptr(&mem, gpa(GMEM_CHUNK + 5), 1), low_chunks[1] + 5);
+    assert_int_equal(fills, 1);
+    places[1] = NULL;
+    assert_int_equal(gmem_read(&mem, gpa(GMEM_CHUNK), &byte, 1), -EFAULT); /* it cannot be had */
+    assert_int_equal(fills, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_failed_copy_changes_nothing),
         cmocka_unit_test(test_fill),
         cmocka_unit_test(test_empty_copy),
+        cmocka_unit_test(test_away),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

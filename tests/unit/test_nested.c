@@ -134,6 +134,37 @@ static void test_device(void **state)
     check_device(&ptab_ept, PTAB_READ | PTAB_WRITE | PTAB_WB);
 }
 
+/* Of a large page one chunk goes, and comes back elsewhere; its neighbours stay. */
+static void check_chunk(const struct ptab_format *format, uint32_t flags)
+{
+    gpa_t at = gpa(GUEST_HIGH_BASE + 3 * GMEM_CHUNK);
+
+    start();
+    assert_int_equal(nested_create(&vm, format, flags), 0);
+    assert_int_equal(nested_unmap_chunk(&vm, at), 0);
+    check_nothing(at.raw);
+    check_nothing(at.raw + GMEM_CHUNK - 1);
+    check_page(at.raw - 1, HIGH_HOST + 3 * GMEM_CHUNK - 1, PAGE_2M, flags);
+    check_page(at.raw + GMEM_CHUNK, HIGH_HOST + 4 * GMEM_CHUNK, PAGE_2M, flags);
+    assert_int_equal(nested_map_chunk(&vm, at, low_chunk[1]), 0);
+    check_page(at.raw + 9, virt_to_phys(low_chunk[1]).raw + 9, PAGE_2M, flags);
+    for (unsigned i = 0; i < 600; i++)
+        assert_int_equal(nested_unmap_chunk(&vm, gpa(GUEST_HIGH_BASE + i * GMEM_CHUNK)), 0);
+    check_nothing(GUEST_HIGH_BASE);
+    assert_int_equal(nested_map_chunk(&vm, at, low_chunk[1]), 0);
+    check_page(at.raw, virt_to_phys(low_chunk[1]).raw, PAGE_2M, flags);
+    assert_int_equal(frames_count(OWNER), vm.nested.tables);
+    nested_destroy(&vm);
+    assert_int_equal(frames_count(OWNER), 0);
+}
+
+static void test_chunk(void **state)
+{
+    (void)state;
+    check_chunk(&ptab_x86, RAM | PTAB_USER);
+    check_chunk(&ptab_ept, RAM);
+}
+
 /* With 0, 1, 2, ... frames left: nothing is kept, until it succeeds with as many as it needs. */
 static void test_out_of_memory(void **state)
 {
@@ -174,6 +205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ram),
         cmocka_unit_test(test_device),
+        cmocka_unit_test(test_chunk),
         cmocka_unit_test(test_out_of_memory),
     };
 

@@ -73,15 +73,18 @@ static void decode_io(struct vcpu *vcpu, const struct vmcb *vmcb)
 static void decode_npf(struct vcpu *vcpu, const struct vmcb *vmcb)
 {
     struct vmexit *exit = &vcpu->exit;
+    uint64_t info = vmcb->exitinfo1, at = vmcb->exitinfo2;
 
     keep_interrupted_event(vcpu, vmcb);
     exit->reason = EXIT_MEMORY;
-    exit->memory.at = gpa(vmcb->exitinfo2);
-    exit->address_low = (uint32_t)vmcb->exitinfo2;
-    exit->memory.write = vmcb->exitinfo1 & NPF_WRITE;
-    exit->memory.fetch = vmcb->exitinfo1 & NPF_FETCH;
-    exit->memory.walk = vmcb->exitinfo1 & NPF_WALK;
-    exit->memory.delivering = vcpu->event.valid;
+    exit->memory.at = gpa(at);
+    exit->address_low = (uint32_t)at;
+    exit->memory.access = info & NPF_WRITE ? 1 : 0;
+    if (unlikely((info & (NPF_FETCH | NPF_WALK)) || vcpu->event.valid)) {
+        exit->memory.fetch = info & NPF_FETCH;
+        exit->memory.walk = info & NPF_WALK;
+        exit->memory.delivering = vcpu->event.valid;
+    }
     exit->memory.bytes_count = svm_machine.features & SVM_FEATURE_DECODE ? vmcb->fetched_count & 0xf : 0;
     exit->memory.bytes = vmcb->fetched;
 }

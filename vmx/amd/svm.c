@@ -505,6 +505,7 @@ const struct vmx_ops vmx_ops_amd = {
     .window = svm_request_window,
     .nmi_window = svm_nmi_window,
     .flush_tlb = svm_flush_tlb,
+    .flush_nested = svm_flush_tlb,
     .set_cr8 = svm_set_cr8,
     .get_system = svm_get_system,
     .set_system = svm_set_system,

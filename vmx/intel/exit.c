@@ -77,10 +77,13 @@ static void decode_ept_violation(struct vcpu *vcpu)
     exit->reason = EXIT_MEMORY;
     exit->memory.at = gpa(vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS));
     exit->address_low = (uint32_t)exit->memory.at.raw;
-    exit->memory.write = q & EPT_WRITE;
-    exit->memory.fetch = q & EPT_FETCH;
-    exit->memory.walk = (q & (EPT_LINEAR | EPT_FINAL)) == EPT_LINEAR;
-    exit->memory.delivering = vcpu->event.valid;
+    exit->memory.access = q & EPT_WRITE ? 1 : 0;
+    if (unlikely((q & (EPT_FETCH | EPT_LINEAR | EPT_FINAL)) != (EPT_LINEAR | EPT_FINAL) ||
+                 vcpu->event.valid)) {
+        exit->memory.fetch = q & EPT_FETCH;
+        exit->memory.walk = (q & (EPT_LINEAR | EPT_FINAL)) == EPT_LINEAR;
+        exit->memory.delivering = vcpu->event.valid;
+    }
     exit->memory.bytes_count = 0;
 }
 

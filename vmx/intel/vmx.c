@@ -462,6 +462,14 @@ static void vmx_nmi_window(struct vcpu *vcpu, bool wanted)
     set_primary(vcpu->backend, (uint32_t)PRIMARY_NMI_WINDOW, wanted);
 }
 
+/* As if it came from another CPU: settle() has INVEPT. */
+static void vmx_flush_nested(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vcpu->backend;
+
+    vmx->cpu = NULL;
+}
+
 static void vmx_flush_tlb(struct vcpu *vcpu)
 {
     vmx_flush(vcpu->backend);
@@ -513,6 +521,7 @@ const struct vmx_ops vmx_ops_intel = {
     .apic_mode = vmx_apic_mode,
     .apic_sync = vmx_apic_sync,
     .flush_tlb = vmx_flush_tlb,
+    .flush_nested = vmx_flush_nested,
     .set_cr8 = vmx_set_cr8,
     .get_system = vmx_get_system,
     .set_system = vmx_set_system,

@@ -75,7 +75,7 @@ void host_gmem_init(struct gmem *mem, uint64_t size)
 
     memset(mem, 0, sizeof(*mem));
     mem->count = 1;
-    mem->slot[0].size = size;
+    mem->slot[0].size = mem->direct = size;
     mem->slot[0].chunk = calloc(chunks, sizeof(uint8_t *));
     for (size_t i = 0; i < chunks; i++)
         mem->slot[0].chunk[i] = calloc(1, GMEM_CHUNK);
