@@ -298,6 +298,47 @@ void vblk_run(struct vblk *vblk, unsigned queue)
     run(&vblk->queue[queue]);
 }
 
+static bool overlaps(const uint8_t *data, uint64_t bytes, const uint8_t *host, size_t size)
+{
+    return (uintptr_t)data < (uintptr_t)host + size && (uintptr_t)host < (uintptr_t)data + bytes;
+}
+
+static bool request_uses(const struct vblk_request *request, const uint8_t *host, size_t size)
+{
+    if (overlaps(request->status, 1, host, size))
+        return true;
+    for (unsigned i = 0; i < request->block.segments; i++)
+        if (overlaps(request->data[i].data, request->data[i].bytes, host, size))
+            return true;
+    return false;
+}
+
+/* Those in flight are all that are not free. */
+static bool queue_uses(const struct vblk_queue *queue, const uint8_t *host, size_t size)
+{
+    uint64_t idle = 0;
+
+    static_assert(VBLK_DEPTH <= 64, "a bit for each");
+    for (const struct vblk_request *request = queue->free; request; request = request->next)
+        idle |= BIT(request - queue->request);
+    for (unsigned i = 0; i < VBLK_DEPTH; i++)
+        if (!(idle & BIT(i)) && request_uses(&queue->request[i], host, size))
+            return true;
+    return false;
+}
+
+bool vblk_uses(struct vblk *vblk, const uint8_t *host, size_t size)
+{
+    bool used = false;
+
+    for (unsigned i = 0; i < vblk->queues && !used; i++) {
+        lock_take(&vblk->queue[i].virtio->lock);
+        used = queue_uses(&vblk->queue[i], host, size);
+        lock_release(&vblk->queue[i].virtio->lock);
+    }
+    return used;
+}
+
 static void notified(void *device, unsigned index)
 {
     vblk_run(device, index);

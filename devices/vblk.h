@@ -73,6 +73,9 @@ void vblk_init(struct vblk *vblk, struct block_user *user, const char *serial, s
 /* Any CPU, no lock needed: goes on with a queue's requests. */
 void vblk_run(struct vblk *vblk, unsigned queue);
 
+/* Whether a request in flight has a buffer in the `size` bytes at `host`. Any CPU, no lock needed. */
+bool vblk_uses(struct vblk *vblk, const uint8_t *host, size_t size);
+
 /* Puts it on the bus, before vpci_attach(); errors are those of vpci_add(). */
 int vblk_attach(struct vblk *vblk, struct vpci *pci, unsigned slot) __must_check;
 

@@ -3,14 +3,17 @@
 #include "arch/x86_64/tsc.h"
 #include "guests/acpitab.h"
 #include "guests/linux.h"
+#include "guests/machine_balloon.h"
 #include "guests/machine_io.h"
 #include "guests/multiboot.h"
 #include "kernel/config_share.h"
+#include "kernel/frames.h"
 #include "kernel/heap.h"
 #include "kernel/log.h"
 #include "lib/errno.h"
 #include "lib/format.h"
 #include "lib/string.h"
+#include "vmx/reclaim.h"
 
 static uint64_t (*utc_seconds)(void);
 
@@ -194,6 +197,14 @@ static void intc_set_eoi_word(void *context, uint32_t *word)
     vlapic_set_eoi_word(context, word);
 }
 
+static bool intc_uses(void *context, const uint8_t *host, size_t size)
+{
+    const struct vlapic *lapic = context;
+    const uint8_t *word = (const uint8_t *)lapic->eoi_word;
+
+    return word && (uint64_t)(word - host) < size;
+}
+
 static void intc_timer_due(void *context)
 {
     vlapic_timer_due(context);
@@ -250,6 +261,7 @@ static const struct vcpu_intc intc = {
     .write = intc_write,
     .send = intc_send,
     .set_eoi_word = intc_set_eoi_word,
+    .uses = intc_uses,
     .timer_due = intc_timer_due,
     .reset = intc_reset,
     .attach = intc_attach,
@@ -424,6 +436,7 @@ int machine_create(const struct config_vm *config, const struct config_share *sh
     m->stopped = stopped;
     m->vm.index = index;
     m->vm.died = died;
+    m->vm.balloon = config->balloon;
     m->vm.share = config_share_of_vcpu(share, config->cpus);
     format_text(m->vm.name, sizeof(m->vm.name), "%s", config->name);
     vclock_init(&m->vm.clock, tsc_hz());
@@ -510,17 +523,30 @@ void machine_resume(struct machine *machine)
     vm_resume(&machine->vm);
 }
 
+/* One that is away comes back zeroed. False: there is no memory for it. */
+static bool wipe_chunk(struct machine *machine, unsigned slot, uint64_t chunk)
+{
+    uint8_t *host = machine->vm.mem.slot[slot].chunk[chunk];
+
+    if (!host)
+        return reclaim_fill(&machine->vm, slot, chunk);
+    memset(host, 0, GMEM_CHUNK);
+    return true;
+}
+
 bool machine_wipe(struct machine *machine)
 {
     uint64_t at = machine->wiped;
 
     if (!machine_io_idle(machine))
         return true;
+    machine_balloon_idle(machine);
     for (unsigned i = 0; i < machine->vm.mem.count; i++) {
         const struct gmem_slot *slot = &machine->vm.mem.slot[i];
 
         if (at < slot->size) {
-            memset(slot->chunk[at / GMEM_CHUNK], 0, GMEM_CHUNK);
+            if (!wipe_chunk(machine, i, at / GMEM_CHUNK))
+                return false;
             machine->wiped += GMEM_CHUNK;
             break;
         }
@@ -589,10 +615,18 @@ int machine_power_on(struct machine *machine, const struct machine_images *image
 {
     struct boot_state boot;
     uint64_t low = min_u64(gmem_size(&machine->vm.mem), GUEST_LOW_MAX);
-    int err = load_image(machine, images, &boot, error);
+    int err;
 
+    if (machine->wiped < gmem_size(&machine->vm.mem))
+        return load_refuse(error,
+                           "out of memory: its balloon had given %llu MiB to others, which are not to be had "
+                           "back, and %llu MiB of the machine's are free; stop another VM, or lower `memory`",
+                           (unsigned long long)(machine->vm.away * GMEM_CHUNK / MiB),
+                           (unsigned long long)(frames_count(FRAME_FREE) * PAGE_SIZE / MiB));
+    err = load_image(machine, images, &boot, error);
     if (err)
         return err;
+    machine->vm.refills = 0;
     vclock_init(&machine->vm.clock, tsc_hz());
     machine->vm.epoch_ns = utc_seconds() * 1000000000;
     vrtc_init(&machine->rtc, &machine->vm.clock, &this_cpu()->timers, isa_line(machine, VRTC_IRQ),

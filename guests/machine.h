@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "devices/vballoon.h"
 #include "devices/vblk.h"
 #include "devices/vcon.h"
 #include "devices/vdebug.h"
@@ -60,9 +61,10 @@ struct machine {
     struct vpm pm;
     struct vreset reset;
     struct vpci pci;
-    struct vwatchdog watchdog; /* on the bus if the config says so */
-    struct vrng rng;           /* if the config says so and the CPU has entropy */
-    struct vcon hvc;           /* if the config says so */
+    struct vwatchdog watchdog;       /* on the bus if the config says so */
+    struct vrng rng;                 /* if the config says so and the CPU has entropy */
+    struct vcon hvc;                 /* if the config says so */
+    struct machine_balloon *balloon; /* if the config says so; else NULL */
     struct vdebug debug;
     struct vm_disk disk[CONFIG_MAX_DISKS]; /* as the config has them; open from machine_create() on */
     struct machine_disk disks[CONFIG_MAX_DISKS];
@@ -94,7 +96,9 @@ void machine_halt(struct machine *machine);
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 
-/* Wipes the next piece of RAM (2 MiB), or nothing while a disk still writes to it; true: there is more. */
+/* Wipes the next piece of RAM (2 MiB), or nothing while a disk still writes to it; true: there is more. What
+ * the balloon had given away is to be had back first: if it is not, this ends early, and machine_power_on()
+ * says why. */
 bool machine_wipe(struct machine *machine);
 
 /*

@@ -2,6 +2,7 @@
 #include "arch/x86_64/entropy.h"
 #include "arch/x86_64/percpu.h"
 #include "guests/machine.h"
+#include "guests/machine_balloon.h"
 #include "guests/netports.h"
 #include "kernel/frames.h"
 #include "kernel/heap.h"
@@ -173,6 +174,7 @@ int machine_io_create(struct machine *m, const struct irq_line line[VPCI_LINES])
     vpci_connect(&m->pci, line, ask_pins, m);
     err = create_rng(m);
     err = err ? err : create_hvc(m);
+    err = err ? err : machine_balloon_create(m);
     err = err ? err : create_nics(m);
     return err ? err : create_disks(m);
 }
@@ -180,6 +182,7 @@ int machine_io_create(struct machine *m, const struct irq_line line[VPCI_LINES])
 void machine_io_destroy(struct machine *m)
 {
     later[m->vm.index].machine = NULL;
+    machine_balloon_destroy(m);
     disks_close(m->disk); /* idle: it did not run since its memory was wiped */
     for (unsigned i = 0; i < m->config->disk_count; i++)
         heap_free(m->disks[i].queues);
@@ -194,6 +197,7 @@ void machine_io_reset(struct machine *m)
 {
     vrng_reset(&m->rng);
     vcon_reset(&m->hvc);
+    machine_balloon_reset(m);
     for (unsigned i = 0; i < m->config->nic_count; i++)
         if (has_nic(m, i))
             vnet_reset(&m->nics[i]);

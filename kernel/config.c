@@ -49,6 +49,7 @@ static const struct key vm_keys[VM_KEYS] = {
                            CONFIG_MAX_RESTARTS, "5", NULL },
     [VM_WATCHDOG] = { "watchdog", KIND_FLAG, false, offsetof(struct config_vm, watchdog), 0, NULL, NULL },
     [VM_RNG] = { "rng", KIND_FLAG, false, offsetof(struct config_vm, rng), 0, NULL, NULL },
+    [VM_BALLOON] = { "balloon", KIND_FLAG, false, offsetof(struct config_vm, balloon), 0, NULL, NULL },
     [VM_HVC] = { "hvc", KIND_FLAG, false, offsetof(struct config_vm, hvc), 0, NULL, NULL },
     [VM_WEIGHT] = { "weight", KIND_COUNT, false, offsetof(struct config_vm, share.weight), CONFIG_MAX_WEIGHT,
                     "100", NULL },

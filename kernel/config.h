@@ -72,6 +72,7 @@ enum config_vm_key {
     VM_WATCHDOG,
     VM_RNG,
     VM_HVC,
+    VM_BALLOON,
     VM_WEIGHT,
     VM_CAP,
     VM_PIN,
@@ -174,6 +175,7 @@ struct config_vm {
     char console[CONFIG_CONSOLE_MAX]; /* its own COM port, as uart_parse() takes it; empty: the wire */
     bool watchdog;                    /* an i6300esb on the PCI bus; default false */
     bool rng;                         /* virtio's entropy device on the PCI bus; default true */
+    bool balloon;                     /* virtio's memory balloon on the PCI bus; default false */
     bool hvc;                         /* virtio's console on the PCI bus; default false */
     unsigned after_count;
     struct config_after after[CONFIG_MAX_AFTER]; /* VMs to be started before; they make no circle */

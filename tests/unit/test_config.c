@@ -27,6 +27,7 @@ static void reads_a_whole_config(void **state)
                   "watchdog = true\n"
                   "rng = false\n"
                   "hvc = true\n"
+                  "balloon = true\n"
                   "\n"
                   "[vm.db]\n"
                   "memory = \"4096K\"\n"
@@ -54,6 +55,7 @@ static void reads_a_whole_config(void **state)
     assert_true(web->watchdog);
     assert_false(web->rng);
     assert_true(web->hvc);
+    assert_true(web->balloon);
     assert_int_equal(web->at[VM_KERNEL].line, 10);
     assert_int_equal(web->at[VM_KERNEL].column, 1);
 
@@ -65,7 +67,7 @@ static void reads_a_whole_config(void **state)
     assert_string_equal(db->module[0].cmdline, "");
     assert_string_equal(db->module[1].path, "two/three");
     assert_string_equal(db->module[1].cmdline, "x y");
-    assert_int_equal(db->module[1].at[MODULE_PATH].line, 24);
+    assert_int_equal(db->module[1].at[MODULE_PATH].line, 25);
     assert_int_equal(db->module[1].at[MODULE_PATH].column, 7);
 }
 
@@ -88,6 +90,7 @@ static void fills_in_defaults(void **state)
     assert_false(config.vm[0].watchdog);
     assert_true(config.vm[0].rng);
     assert_false(config.vm[0].hvc);
+    assert_false(config.vm[0].balloon);
     assert_int_equal(config.vm[0].after_count, 0);
     assert_int_equal(config.vm[0].on_crash, RESTART_NO);
     assert_int_equal(config.vm[0].on_reboot, RESTART_YES);

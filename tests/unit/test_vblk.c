@@ -490,6 +490,33 @@ static void a_reset_waits_for_the_disk(void **state)
     assert_int_equal(request(VIRTIO_BLK_T_IN, 0, DATA, 512), VIRTIO_BLK_S_OK);
 }
 
+/* What requests in flight use: their data, and the byte for their status. */
+static void memory_in_flight_is_known(void **state)
+{
+    uint8_t *at;
+
+    (void)state;
+    at_once = false;
+    rig_start(ALL, 2, 128);
+    at = virtq_at(&q[0], DATA);
+    assert_false(vblk_uses(&vblk, at, PAGE_SIZE));
+    ask(0, 0, VIRTIO_BLK_T_FLUSH, 0, 0, 0, 1);
+    kick(0);
+    ask(1, 1, VIRTIO_BLK_T_IN, 1, DATA + 512, 1024, 512);
+    kick(1);
+    assert_true(vblk_uses(&vblk, at, PAGE_SIZE));
+    assert_true(vblk_uses(&vblk, at + 1535, 1));
+    assert_false(vblk_uses(&vblk, at + 1536, 512));
+    assert_false(vblk_uses(&vblk, at, 512));
+    assert_true(vblk_uses(&vblk, status_of(0), 1));
+    assert_false(vblk_uses(&vblk, status_of(0) + 1, 1));
+    assert_true(vblk_uses(&vblk, status_of(1), 1));
+    answer_one();
+    assert_false(vblk_uses(&vblk, status_of(0), 1));
+    answer_one();
+    assert_false(vblk_uses(&vblk, at, PAGE_SIZE));
+}
+
 static void its_state_goes_elsewhere(void **state)
 {
     struct vblk_state saved, bad;
@@ -528,6 +555,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_deep_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(a_turn_has_an_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reset_waits_for_the_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_in_flight_is_known, setup, teardown),
         cmocka_unit_test_setup_teardown(its_state_goes_elsewhere, setup, teardown),
     };
 
