@@ -163,6 +163,11 @@ const struct shell_command shell_commands[] = {
       "KEY and VALUE as in the config: weight 1-1000, cap PERCENT, pin 0,2-3, reserve 2ms/10ms.\n"
       "pin all, cap none and reserve none take it back. It holds until Plinth is restarted.",
       run_set },
+    { "balloon", "VM SIZE", 2,
+      "have it give memory back, or take it again\n"
+      "SIZE, such as 256M, is what it is to keep; its balloon gets the rest, as far as its driver finds pages.\n"
+      "'info VM' tells what was returned. The config's `balloon` gives a VM its balloon.",
+      run_balloon },
     { "top", "[--json]", 0,
       "what the VMs do, each second anew\n"
       "Percent of one CPU that each VM ran and that it waited for (steal), and its exits in a second.\n"

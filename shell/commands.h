@@ -14,6 +14,11 @@ void run_list(int count, char *word[SHELL_ARGS]);
 void run_info(int count, char *word[SHELL_ARGS]);
 void run_mem(int count, char *word[SHELL_ARGS]);
 
+/* balloon.c */
+void run_balloon(int count, char *word[SHELL_ARGS]);
+struct managed;
+void balloon_print(const struct managed *vm); /* a part of what info tells; nothing if it has none */
+
 /* stats.c */
 void run_stats(int count, char *word[SHELL_ARGS]);
 struct managed;

@@ -84,12 +84,40 @@ static uint64_t free_bytes(void)
     return frames_count(FRAME_FREE) * PAGE_SIZE;
 }
 
+/* What a VM's balloon has given to the machine. */
+static uint64_t away_bytes(unsigned vm)
+{
+    const struct machine *machine = vm < manager_count() ? manager_get(vm)->machine : NULL;
+
+    return machine ? __atomic_load_n(&machine->vm.away, __ATOMIC_ACQUIRE) * GMEM_CHUNK : 0;
+}
+
+static void check_away(void)
+{
+    uint64_t away = 0;
+    char what[160];
+
+    for (unsigned i = 0; i < manager_count(); i++)
+        away += away_bytes(i);
+    format_text(
+        what, sizeof(what),
+        "VMs with a balloon have given back %llu MiB, which they may want again, and %llu MiB are free",
+        (unsigned long long)(away / MiB), (unsigned long long)(free_bytes() / MiB));
+    if (away > free_bytes())
+        finding("warning", what,
+                "one that finds none is stopped; 'balloon VM SIZE' has one keep less for good");
+}
+
 static enum output_more check_memory(unsigned at)
 {
     uint64_t missing = 0;
     char what[128];
 
-    if (at > 0)
+    if (at == 1) {
+        check_away();
+        return OUTPUT_MORE;
+    }
+    if (at > 1)
         return OUTPUT_END;
     for (unsigned i = 0; i < manager_count(); i++)
         if (!manager_get(i)->machine && manager_get(i)->state != MANAGED_BROKEN)
@@ -143,13 +171,14 @@ static enum output_more check_vm(unsigned at)
 
 /* --- Memory's owners */
 
-/* A VM without a machine owns nothing; one with a machine at least the RAM that it was promised. */
+/* A VM without a machine owns nothing; one with a machine at least the RAM that it was promised, but for what
+ * is away. That is asked first: it may be coming back right now. */
 static bool owns_what_it_should(unsigned vm)
 {
-    uint64_t owned = frames_count(FRAME_VM + vm) * PAGE_SIZE;
+    uint64_t away = away_bytes(vm), owned = frames_count(FRAME_VM + vm) * PAGE_SIZE;
 
     if (vm < manager_count() && manager_get(vm)->machine)
-        return owned >= manager_get(vm)->config->memory;
+        return owned + away >= manager_get(vm)->config->memory;
     return owned == 0;
 }
 

@@ -13,6 +13,7 @@ static const struct {
 } aliases[] = {
     { "domstate", "info" },  { "dominfo", "info" },   { "suspend", "pause" },
     { "unpause", "resume" }, { "domstats", "stats" }, { "create", "start" },
+    { "setmem", "balloon" },
 };
 
 static const struct shell_command *by_name(const char *name)

@@ -129,6 +129,7 @@ static enum output_more info_item(unsigned at)
         field("initrd", config->initrd);
     } else if (at == 2) {
         field("cmdline", config->cmdline);
+        balloon_print(vm);
     } else if (at == 3) {
         if (shell_json())
             wire_print(",\"modules\":[");
