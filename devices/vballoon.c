@@ -295,7 +295,9 @@ static bool look_at_report(struct vballoon *vb, struct vvirtio_queue *queue)
 
     lock_take(&queue->lock);
     mark = vvirtio_mark(queue);
+    queue->ring.peek = true;
     found = vvirtio_pop(&vb->virtio, queue, &chain, vb->segment, VBALLOON_SEGMENTS) == 1;
+    queue->ring.peek = false;
     if (found) {
         want_report(vb, &chain);
         vb->report_queue = queue;

@@ -154,8 +154,14 @@ static bool add_buffer(struct reader *reader, const struct desc *desc)
         chain->readable_bytes += left;
     while (left) {
         uint32_t piece = (uint32_t)min_u64(left, GMEM_CHUNK - at % GMEM_CHUNK);
-        uint8_t *data = gmem_ptr(reader->ring->mem, gpa(at), piece);
+        uint8_t *data;
 
+        if (unlikely(reader->ring->peek) && gmem_is_away(reader->ring->mem, gpa(at))) {
+            at += piece;
+            left -= piece;
+            continue;
+        }
+        data = gmem_ptr(reader->ring->mem, gpa(at), piece);
         if (!data || !add_piece(reader, data, piece, write ? &chain->writable : &chain->readable,
                                 write ? chain->readable : 0))
             return false;

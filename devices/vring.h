@@ -48,6 +48,7 @@ struct vring {
     struct vring_state s;
     struct vring_config config;
     const struct gmem *mem;
+    bool peek; /* buffers are only to be known: what is away of them is passed over, and stays so */
 };
 
 /*

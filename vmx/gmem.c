@@ -44,6 +44,18 @@ uint8_t *gmem_peek(const struct gmem *mem, gpa_t at, size_t size)
     return find(mem, at, size, false);
 }
 
+bool gmem_is_away(const struct gmem *mem, gpa_t at)
+{
+    for (unsigned i = 0; i < mem->count; i++) {
+        const struct gmem_slot *slot = &mem->slot[i];
+        uint64_t offset = at.raw - slot->base.raw;
+
+        if (offset < slot->size)
+            return !__atomic_load_n(&slot->chunk[offset / GMEM_CHUNK], __ATOMIC_ACQUIRE);
+    }
+    return false;
+}
+
 /* The part of [at, at + size) that lies in the chunk of `at`. */
 static size_t piece(gpa_t at, uint64_t size)
 {

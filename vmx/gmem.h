@@ -48,6 +48,9 @@ uint8_t *gmem_find(const struct gmem *mem, gpa_t at, size_t size);
 /* The same, but what is away stays it: NULL. For those who only look around. */
 uint8_t *gmem_peek(const struct gmem *mem, gpa_t at, size_t size);
 
+/* True for RAM in a chunk that is away. */
+bool gmem_is_away(const struct gmem *mem, gpa_t at);
+
 /* True if [at, at + size) touches the hole. size <= GMEM_CHUNK: no sum wraps around an overlap. */
 static inline bool gmem_in_hole(const struct gmem *mem, gpa_t at, size_t size)
 {

@@ -304,6 +304,36 @@ static void a_report_is_read_once(void **state)
     mem.slot[0].chunk[1] = chunk;
 }
 
+static uint8_t *never(const struct gmem *from, unsigned slot, uint64_t chunk)
+{
+    (void)from;
+    fail_msg("chunk %u/%u was brought back", slot, (unsigned)chunk);
+    return NULL;
+}
+
+/* A guest reports again what is away already: what it got back of the balloon and has not touched. */
+static void what_is_away_stays_away(void **state)
+{
+    struct virtq_buffer both = { PAGE_2M, 3 * PAGE_2M, true };
+    uint8_t *chunk;
+    uint16_t id;
+
+    (void)state;
+    rig_start(ALL | VIRTIO_F_INDIRECT, 4, 8);
+    id = virtq_add(&q[REPORTS], &both, 1);
+    chunk = mem.slot[0].chunk[2];
+    mem.slot[0].chunk[2] = NULL;
+    mem.direct = 0;
+    mem.fill = never;
+    kick(REPORTS);
+    assert_int_equal(taken(), PAGE_2M);
+    assert_int_equal(taken(), 3 * PAGE_2M);
+    assert_int_equal(taken(), 1);
+    vballoon_taken(&vb);
+    assert_true(used(REPORTS, id));
+    mem.slot[0].chunk[2] = chunk;
+}
+
 /* Of buffers that were there before the driver was ready. */
 static void buffers_before_driver_ok(void **state)
 {
@@ -485,6 +515,7 @@ int main(void)
         TEST(reports_come_back_when_taken),
         TEST(a_report_is_read_once),
         TEST(buffers_before_driver_ok),
+        TEST(what_is_away_stays_away),
         TEST(bad_reports),
         TEST(a_reset_empties_it),
         TEST(the_target_is_told),
