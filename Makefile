@@ -182,7 +182,8 @@ bench: setup
 
 soak: setup
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} SOAK_VMS=$${SOAK_VMS:-8} CHURN_ENDS=$${CHURN_ENDS:-50} \
-	    /usr/bin/python3 -m pytest -rP tests/system/test_soak.py tests/system/test_churn.py
+	    DEBIAN_ALL=1 DEBIAN_FIO_SECONDS=$${DEBIAN_FIO_SECONDS:-300} \
+	    /usr/bin/python3 -m pytest -rP tests/system/test_soak.py tests/system/test_churn.py tests/system/test_debian.py
 
 # --- housekeeping ---------------------------------------------------------------------------------------------
 .PHONY: format clean help
@@ -200,7 +201,7 @@ help:
 	@echo "make test       install missing packages and run every test"
 	@echo "make check      a quick part of them: one build, the host tests, a few systems"
 	@echo "make bench      instructions per exit, next to their targets"
-	@echo "make soak       ten minutes of random operations on eight Linux VMs, then 50 VMs that end while they write"
+	@echo "make soak       ten minutes of random operations on eight Linux VMs, then 50 VMs that end while they write; Debian on all kinds of disks"
 	@echo "make unit       the host tests only; make fuzz FUZZ_SECONDS=60 fuzzes each target that long"
 	@echo "make format     clang-format over all C files; make clean removes build/"
 	@echo "make DEBUG=1    with assertions and UBSan traps, into build/debug; CC=clang builds into build/release-clang"
