@@ -30,7 +30,7 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
                              0, 0xC0000000, 0xFEAFFFFF, 0, 0x3EB00000)
             })
 
-            Name (_PRT, Package () // network cards, disks, entropy, console: guests/machine_io.c
+            Name (_PRT, Package () // network cards, disks, balloon, entropy, console: guests/machine_io.c
             {
                 Package () { 0x0004FFFF, 0, 0, 10 },
                 Package () { 0x0005FFFF, 0, 0, 11 },
@@ -44,6 +44,7 @@ DefinitionBlock ("", "DSDT", 2, "PLINTH", "PLINTHVM", 1)
                 Package () { 0x000DFFFF, 0, 0, 11 },
                 Package () { 0x000EFFFF, 0, 0, 10 },
                 Package () { 0x000FFFFF, 0, 0, 11 },
+                Package () { 0x001DFFFF, 0, 0, 11 },
                 Package () { 0x001EFFFF, 0, 0, 10 },
                 Package () { 0x001FFFFF, 0, 0, 11 }
             })
