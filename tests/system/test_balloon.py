@@ -77,6 +77,8 @@ def test_linux(boot, linux, vendor):
     until(machine, lambda b: b["actual"] == 0)
     found = machine.ask(PROMPT, "doctor", timeout=120)
     assert "exactly one owner" in found and "cannot be" not in found, found
+    if vendor == "intel":
+        return  # what is left takes Bochs minutes, and is the same
     # More than there is.
     machine.send("start two\r")
     machine.expect(r"vm two: started")
