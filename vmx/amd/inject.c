@@ -69,11 +69,14 @@ void svm_request_window(struct vcpu *vcpu, bool wanted)
 {
     struct vmcb *vmcb = vmcb_of(vcpu);
 
-    if (virq_injects(vmcb)) { /* there is one V_IRQ: the window has it */
-        if (!wanted)
-            return;
-        vmcb->eventinj = EVENT_V | (vmcb->vintr & VINTR_VECTOR_MASK) >> VINTR_VECTOR_SHIFT |
-                         (uint64_t)EVENT_INTERRUPT << EVENT_TYPE_SHIFT;
+    /* There is one V_IRQ, and the interrupt on its way has it: what waits behind is looked at again at the
+     * next exit. That is the end of this interrupt at the latest, unless its handler lets others in before
+     * that.
+     */
+    if (virq_injects(vmcb)) {
+        if (wanted)
+            vcpu_note(vcpu, PEND_EVENT);
+        return;
     }
     vmcb->vintr &= ~(VINTR_IRQ | VINTR_PRIO_MASK | VINTR_IGN_TPR);
     vmcb->intercept_3 &= ~(uint32_t)INTERCEPT_VINTR;
