@@ -133,6 +133,7 @@ def test_debian(boot, debian, copy, kind, cpus, source):
 
 @pytest.mark.vendors("intel")
 def test_debian_in_bochs(boot, debian, copy):
+    """From IDE. Not on the usual Skylake, whose XSAVEC is wrong in Bochs (docs/debugging.md, "Bochs")."""
     image = copy("disk.img")
     machine = boot(CONFIG + vm(cpus=1, disk="disk:BXHD00012"), files(debian), memory="1G",
                    cpu="corei7_haswell_4770", extra=[f'ata0-slave: type=disk, path={image}, mode=flat, model="Scratch disk"'])
