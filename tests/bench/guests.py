@@ -14,6 +14,8 @@ sys.path.insert(0, os.path.join(TOP, "tests/system"))
 from machine import make_image  # noqa: E402
 from qemu import Qemu  # noqa: E402
 
+Qemu.instruction_shift = 0  # a nanosecond, and a tick of the TSC, is an instruction
+
 VM = """
 [vm.{name}]
 memory = "192M"

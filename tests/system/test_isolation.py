@@ -12,7 +12,7 @@ WORK = r"work: (\d+) done (\d+)\s"
 
 # Milliseconds for which the worker is measured, alone and beside its neighbour.
 ALONE = 200
-BESIDE = 400
+BESIDE = 1000
 
 CONFIG = """\
 [host]
