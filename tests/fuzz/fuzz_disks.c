@@ -180,14 +180,16 @@ static void fuzz_virtio(void)
     static struct virtio_queue_memory shared __aligned(4096);
     static struct virtio_disk disk;
     static struct virtio_queue queue;
+    volatile struct virtio_used *used;
     uint16_t bell;
 
     memset(&shared, 0, sizeof(shared));
     disk = (struct virtio_disk){
         .queues = 1, .queue = { &queue }, .max_discard = next() | 1, .max_zeroes = next() | 1
     };
-    queue = (struct virtio_queue){ .disk = &disk, .memory = &shared, .bell = &bell };
+    queue = (struct virtio_queue){ .disk = &disk, .memory = &shared, .ring = { .bell = &bell } };
     virtio_queue_init(&queue);
+    used = queue.ring.used;
     while (left) {
         uint32_t what = next();
         struct block_request *r;
@@ -202,11 +204,11 @@ static void fuzz_virtio(void)
             }
             break;
         case 1: /* anything that it can write */
-            ((uint8_t *)&shared.used)[what / 4 % sizeof(shared.used)] = (uint8_t)next();
+            ((volatile uint8_t *)used)[what / 4 % VIRTQ_USED_BYTES(VIRTIO_SLOTS)] = (uint8_t)next();
             break;
         case 2: /* what an honest one might say */
             shared.slot[what / 4 % VIRTIO_SLOTS].status = (uint8_t)(what >> 16 & 3);
-            shared.used.ring[shared.used.index++ % VIRTIO_SLOTS].id = what / 4 % VIRTIO_SLOTS;
+            used->ring[used->index++ % VIRTIO_SLOTS].id = what / 4 % VIRTIO_SLOTS;
             break;
         default:
             virtio_queue_poll(&queue);
