@@ -94,7 +94,7 @@ def test_hvc(boot, linux):
     machine.expect(r"vm one: powered off")
 
 
-@pytest.mark.parametrize("words", ["pci=nomsi", "pci=nomsi noapic"])
+@pytest.mark.parametrize("vendor,words", [("amd", "pci=nomsi"), ("amd", "pci=nomsi noapic"), ("intel", "pci=nomsi")])
 def test_pins(boot, linux, words):
     """Without messages virtio's interrupts come by the PCI bus's pins, in front of the I/O APIC or the 8259s."""
     config = CONFIG.replace("hostname=one", "hostname=one " + words) + 'hvc = true\ndisks = ["module:empty.img"]\nnetworks = ["lan0"]\n'
